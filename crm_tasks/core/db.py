@@ -24,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
+from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.log import get_logger, rarely
 
 log = get_logger(__name__)
@@ -40,6 +41,7 @@ _IDLE_CHECK = 1.0
 class Base(DeclarativeBase):
     """Every table of the system."""
 
+    type_annotation_map = {str: sa.Text()}  # noqa: RUF012  SQLAlchemy's name and form
     metadata = sa.MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -54,6 +56,11 @@ class Base(DeclarativeBase):
 def now() -> sa.ColumnElement[Any]:
     """Return the one clock of the system, the database's (`crm_now()`); tests replace that function to move time."""
     return sa.func.crm_now(type_=sa.DateTime(timezone=True))
+
+
+def dumps(value: Any) -> str:
+    """Return a value as JSON text; ids and moments become text."""
+    return orjson.dumps(value, default=str).decode()
 
 
 def is_disconnect(error: BaseException) -> bool:
@@ -78,34 +85,45 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in TRANSIENT_STATES
 
 
-_state: dict[str, Any] = {"pid": None, "engine": None, "options": {}}
+_options: dict[str, Any] = {}
+_engine: Engine | None = None
 _lock = threading.Lock()
 
 
 def configure(*, pool_size: int, pool_timeout: float) -> None:
-    """Choose the pool of this process (and of its future children) before its first use."""
-    _state["options"] = {"pool_size": pool_size, "pool_timeout": pool_timeout}
+    """Choose the pool of this process, and of the children it forks later, before its first use."""
+    _options.update(pool_size=pool_size, pool_timeout=pool_timeout)
     dispose()
 
 
 def engine() -> Engine:
-    """Return the engine of this process, made at first use; a forked child makes its own."""
-    if _state["pid"] != os.getpid():
+    """Return the engine of this process, made at first use."""
+    global _engine  # noqa: PLW0603
+    if _engine is None:
         with _lock:
-            if _state["pid"] != os.getpid():
-                if _state["engine"] is not None:
-                    # The sockets belong to the parent: forget them without a goodbye.
-                    _state["engine"].dispose(close=False)
-                _state["engine"] = _create_engine()
-                _state["pid"] = os.getpid()
-    return _state["engine"]
+            if _engine is None:
+                _engine = _create_engine()
+    return _engine
 
 
 def dispose() -> None:
     """Close the connections of this process; the next use opens new ones."""
-    if _state["engine"] is not None:
-        _state["engine"].dispose(close=_state["pid"] == os.getpid())
-    _state.update(pid=None, engine=None)
+    global _engine  # noqa: PLW0603
+    if _engine is not None:
+        _engine.dispose()
+    _engine = None
+
+
+def _after_fork() -> None:
+    """The sockets belong to the parent: forget them without a goodbye."""
+    global _engine, _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    if _engine is not None:
+        _engine.dispose(close=False)
+    _engine = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager
@@ -129,7 +147,7 @@ def retrying(function: Callable[Concatenate[Session, P], T], *args: P.args, **kw
             if delay is None or not is_transient(error):
                 raise
             metrics.count("db_retries")
-            log.warning("db.retry", function=function.__qualname__, error=_reason(error), delay=delay)
+            log.warning("db.retry", function=function.__qualname__, error=reason(error), delay=delay)
             time.sleep(delay)
     raise AssertionError("unreachable")
 
@@ -154,6 +172,27 @@ def psycopg_url() -> str:
     return settings().database_url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
+def wait_until_ready(seconds: float = 30.0) -> None:
+    """Wait until Postgres answers and has our tables: doubling pauses, at most `seconds`.
+
+    Raises:
+        ConfigError: it did not in time; says what to check.
+    """
+    deadline, pause = time.monotonic() + seconds, 0.05
+    while True:
+        try:
+            with dedicated(connect_timeout=3) as connection:
+                if connection.execute("SELECT to_regclass('jobs')").fetchone() != (None,):
+                    return
+                problem = "has no tables yet: run `crm migrate`"
+        except psycopg.Error as error:
+            problem = f"did not answer ({type(error).__name__}); check DATABASE_URL, `crm status` tells more"
+        if time.monotonic() + pause > deadline:
+            raise ConfigError(f"Postgres {problem}.")
+        time.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
 def pool_in_use() -> tuple[int, int]:
     """Return how many connections of the pool are in use, and how many there may be."""
     pool = engine().pool
@@ -169,7 +208,7 @@ def _connect() -> Connection:
             if delay is None or not is_transient(error):
                 raise
             metrics.count("db_retries")
-            log.warning("db.connect_retry", error=_reason(error), delay=delay)
+            log.warning("db.connect_retry", error=reason(error), delay=delay)
             time.sleep(delay)
     raise AssertionError("unreachable")
 
@@ -189,14 +228,16 @@ def _create_engine() -> Engine:
     options = {
         "pool_size": config.database_pool_size,
         "pool_timeout": config.database_pool_timeout,
-        **_state["options"],
+        **_options,
     }
     made = sa.create_engine(
         config.database_url,
         max_overflow=0,
         pool_recycle=1800,
         pool_use_lifo=True,
-        json_serializer=lambda value: orjson.dumps(value, default=str).decode(),
+        # An error's text goes to logs and to the ledger: without the values, which are people's.
+        hide_parameters=True,
+        json_serializer=dumps,
         json_deserializer=orjson.loads,
         connect_args=_connect_args(),
         **options,
@@ -224,7 +265,7 @@ def _on_checkout(made: Engine, connection: psycopg.Connection, record: Connectio
         try:
             made.dialect.do_ping(connection)  # type: ignore[arg-type]
         except psycopg.Error as error:
-            log.warning("db.stale_connection", error=_reason(error))
+            log.warning("db.stale_connection", error=reason(error))
             raise DisconnectionError from error
     used, size = made.pool.checkedout(), made.pool.size()  # type: ignore[attr-defined]
     if size > 1 and used >= size * settings().database_pool_usage_threshold:
@@ -244,7 +285,7 @@ def _after_execute(connection: Connection, _cursor: Any, statement: str, *_: Any
         log.warning("db.slow_query", ms=round(took * 1000), statement=" ".join(statement.split())[:500])
 
 
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error, without addresses and without the statement's values."""
+def reason(error: BaseException) -> str:
+    """Return the first line of an error, short and without the values of a statement."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"[:200]

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import threading
 import time
 from typing import Any
 
@@ -15,9 +14,8 @@ from crm_tasks.config import settings
 __all__ = ["bind_contextvars", "bound_contextvars", "configure", "get_logger", "rarely", "unbind_contextvars"]
 
 _said: dict[str, float] = {}
-_lock = threading.Lock()
 # Libraries whose every line at INFO repeats what ours say, or says a customer's address.
-_QUIET = ("celery.app.trace", "celery.worker.strategy", "urllib3", "werkzeug", "flower", "tornado.access", "kombu")
+_QUIET = ("celery.worker.strategy", "urllib3", "werkzeug", "flower", "tornado.access", "kombu")
 
 
 def get_logger(name: str) -> Any:
@@ -27,18 +25,19 @@ def get_logger(name: str) -> Any:
 
 def rarely(key: str, seconds: float = 60.0) -> bool:
     """Say whether `key` was last allowed at least so long ago: keeps a repeating warning to one line a minute."""
-    with _lock:
-        now = time.monotonic()
-        if now - _said.get(key, -seconds) < seconds:
-            return False
-        _said[key] = now
-        return True
+    now = time.monotonic()
+    if now - _said.get(key, -seconds) < seconds:
+        return False
+    _said[key] = now
+    return True
 
 
 def level() -> int:
     """Return the level of this process: LOG_LEVEL, else WARNING in production and INFO elsewhere."""
     config = settings()
-    return logging.getLevelNamesMapping().get(config.log_level, logging.WARNING if config.production else logging.INFO)
+    return logging.getLevelNamesMapping().get(
+        config.log_level, logging.WARNING if config.production else logging.INFO
+    )
 
 
 def configure() -> None:
@@ -80,6 +79,8 @@ def configure() -> None:
     root.setLevel(level())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level(), logging.WARNING))
+    # Every outcome is already a line of ours.
+    logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)
 
 
 def _dumps(event: dict, **_: Any) -> str:

@@ -3,6 +3,7 @@
 So a counter of a worker on another host is seen too, and no directory of shared files is needed.
 """
 
+import os
 import threading
 from collections import Counter
 
@@ -54,3 +55,13 @@ def snapshot() -> dict[str, int]:
     """Return this process's counters since it started."""
     with _lock:
         return dict(_counts)
+
+
+def _after_fork() -> None:
+    """A child counts for itself, from nothing, with a lock that no lost thread holds."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _counts.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

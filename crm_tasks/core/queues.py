@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from environs import Env
+from environs import Env, ValidationError
 from environs import validate as check
 
 from crm_tasks.core.errors import UnknownQueue, did_you_mean
@@ -37,6 +37,7 @@ class QueuePolicy:
     pool: str
     keep_days: float
     concurrency: int | None = None
+    rate: tuple[int, timedelta] | None = None
 
     @property
     def poison_after(self) -> int:
@@ -58,7 +59,9 @@ _EMAIL_BACKOFF = (MINUTE, 5 * MINUTE, 30 * MINUTE, 120 * MINUTE)
 _WEBHOOK_BACKOFF = (5.0, 5 * MINUTE, 30 * MINUTE, *(h * HOUR for h in (2, 5, 10, 14, 20, 24)))
 
 
-def _policy(attempts: int, backoff: tuple[float, ...], limit: float, age: float, pool: str = "threads") -> QueuePolicy:
+def _policy(
+    attempts: int, backoff: tuple[float, ...], limit: float, age: float, pool: str = "threads"
+) -> QueuePolicy:
     return QueuePolicy(
         attempts=attempts, backoff=backoff, time_limit=limit, target_age=age, pool=pool, keep_days=7.0
     )
@@ -124,22 +127,27 @@ def _overridden(env: Env, queue: Queue, policy: QueuePolicy, default_cap: int | 
     return replace(
         policy,
         attempts=env.int(name + "ATTEMPTS", policy.attempts, validate=check.Range(1, 100)),
-        backoff=tuple(env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1))),
+        backoff=tuple(
+            env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1))
+        ),
         time_limit=env.float(name + "TIME_LIMIT", policy.time_limit, validate=positive),
         target_age=env.float(name + "TARGET_AGE", policy.target_age, validate=positive),
         keep_days=env.float(name + "KEEP_DAYS", policy.keep_days, validate=positive),
         concurrency=env.int(name + "CONCURRENCY", default_cap, validate=check.Range(1)),
+        rate=parse_rate(env.str(name + "RATE", "", validate=_is_rate)),
     )
 
 
+_RATE = re.compile(r"([1-9]\d*)/([smhd])")
 _PER = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_rate(text: str) -> tuple[int, timedelta] | None:
-    """Return `20/m` as (20, one minute); empty text is no limit."""
-    if not text:
-        return None
-    match = re.fullmatch(r"(\d+)/([smhd])", text.strip())
-    if not match or int(match[1]) < 1:
-        raise ValueError("Write a rate as 20/m: a number, a slash and one of s, m, h, d.")
-    return int(match[1]), timedelta(seconds=_PER[match[2]])
+    """Return `20/m` as (20, one minute); anything else, such as nothing, is no limit."""
+    match = _RATE.fullmatch(text.strip())
+    return (int(match[1]), timedelta(seconds=_PER[match[2]])) if match else None
+
+
+def _is_rate(text: str) -> None:
+    if text and not _RATE.fullmatch(text.strip()):
+        raise ValidationError("Write a rate as 20/m: a number, a slash and one of s, m, h, d.")

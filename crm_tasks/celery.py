@@ -1,0 +1,105 @@
+"""The Celery app: `celery -A crm_tasks worker|beat|flower`. The broker carries ids; the ledger is in Postgres."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Exchange
+from kombu import Queue as BrokerQueue
+
+from crm_tasks.config import settings
+from crm_tasks.core.queues import POLICIES, Queue
+from crm_tasks.schedule import ENTRIES
+
+# One module of tasks per room; importing the app imports none of them.
+ROOMS = ("messages", "ai", "analytics")
+
+
+class CRMCelery(Celery):
+    """Celery with our worker and base task."""
+
+    task_cls = "crm_tasks.core.task:CRMTask"
+
+    @property
+    def Worker(self) -> Any:  # noqa: N802  Celery's name
+        """Return the worker class."""
+        return self.subclass_with_self("crm_tasks.core.worker:Worker")
+
+
+def _broker() -> dict[str, Any]:
+    """Return what differs between the two brokers (see docs/scaling.md)."""
+    config = settings()
+    if config.broker_is_redis:
+        return {
+            "broker_transport_options": {
+                "global_keyprefix": config.key_prefix,
+                "visibility_timeout": 900,
+                "unacked_restore_interval": 10,
+                "unacked_restore_throttle": 1,
+                # No retry_on_timeout: it would switch kombu's pipelined publishing off.
+                "socket_timeout": config.redis_timeout,
+                "socket_connect_timeout": 5,
+                "socket_keepalive": True,
+                "health_check_interval": 25,
+                "max_connections": 50,
+                "client_name": "crm",
+                "priority_steps": [0, 3, 6, 9],
+            },
+            # The ledger redelivers, so the broker need not: take one job per free slot, acknowledge it at once.
+            "task_acks_late": False,
+            "worker_disable_prefetch": True,
+            "task_queues": [BrokerQueue(queue) for queue in Queue],
+        }
+    return {
+        "broker_transport_options": {"confirm_publish": True},
+        "task_acks_late": True,
+        "task_default_queue_type": "quorum",
+        "task_default_exchange_type": "topic",
+        "task_queues": [
+            BrokerQueue(
+                queue,
+                Exchange("crm", type="topic"),
+                routing_key=queue,
+                queue_arguments={"x-queue-type": "quorum"},
+            )
+            for queue in Queue
+        ],
+    }
+
+
+def _hard_limit() -> float:
+    """Return when a prefork child is killed: the ledger has taken its job back ten seconds before."""
+    prefork = [
+        settings().queues[queue].time_limit for queue, policy in POLICIES.items() if policy.pool == "prefork"
+    ]
+    return max(prefork) + 10
+
+
+app = CRMCelery("crm_tasks")
+app.conf.update(
+    broker_url=settings().broker_url,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    result_backend="crm_tasks.core.results:LedgerBackend",
+    task_ignore_result=True,
+    task_default_queue=Queue.MESSAGES,
+    task_create_missing_queues=False,
+    task_routes={f"{queue}.*": {"queue": queue} for queue in Queue},
+    task_serializer="json",
+    accept_content=["json"],
+    task_time_limit=_hard_limit(),
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    # A job that runs goes on while the broker is away: it needs only Postgres.
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_max_tasks_per_child=1000,
+    worker_max_memory_per_child=400_000,
+    beat_scheduler="crm_tasks.core.scheduler:LedgerScheduler",
+    beat_schedule={entry.name: entry for entry in ENTRIES},
+    beat_max_loop_interval=1,
+    timezone="UTC",
+    enable_utc=True,
+    include=[f"crm_tasks.{room}.tasks" for room in ROOMS],
+    **_broker(),
+)
+app.set_default()

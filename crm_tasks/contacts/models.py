@@ -1,0 +1,72 @@
+"""Tables of contacts. A phone number is one identity among several and may be absent (business-scoped user ids)."""
+
+import uuid
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from crm_tasks.core.db import Base
+from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, state_check
+
+
+class IdentityKind(StrEnum):
+    """How a channel names a person."""
+
+    PHONE = "phone"
+    WA_ID = "wa_id"
+    BSUID = "bsuid"
+    PARENT_BSUID = "parent_bsuid"
+
+
+class Contact(Base):
+    """A person."""
+
+    __tablename__ = "contacts"
+
+    id: Mapped[Id]
+    # No foreign key: an import would lock the one workspace row once per contact.
+    workspace_id: Mapped[uuid.UUID]
+    name: Mapped[str | None]
+    username: Mapped[str | None]
+    # When the profile was last seen, so that an old event never overwrites a newer name.
+    profile_at: Mapped[Moment | None]
+    attributes: Mapped[Json]
+    # Another contact that events show to be the same person; never merged without one's decision.
+    duplicate_of: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("contacts.id", ondelete="SET NULL"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (sa.Index("ix_contacts_workspace_id", "workspace_id", "id"),)
+
+
+class Identity(Base):
+    """One name of a contact on its channels. Retired when the person gave it up; a number may then become another's."""
+
+    __tablename__ = "identities"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID]
+    contact_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("contacts.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[IdentityKind] = mapped_column(Choice(IdentityKind))
+    value: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    retired_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        state_check("kind", IdentityKind),
+        sa.Index(
+            "uq_identities_value",
+            "workspace_id",
+            "kind",
+            "value",
+            unique=True,
+            postgresql_where=sa.text("retired_at IS NULL"),
+        ),
+        sa.Index(
+            "ix_identities_retired",
+            "workspace_id",
+            "kind",
+            "value",
+            postgresql_where=sa.text("retired_at IS NOT NULL"),
+        ),
+    )

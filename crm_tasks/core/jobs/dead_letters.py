@@ -1,0 +1,160 @@
+"""The dead letters: the dead rows of `jobs`, grouped by fingerprint. Nothing is copied, nothing can be lost between."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.core.errors import Conflict, Invalid
+from crm_tasks.core.jobs import repair
+from crm_tasks.core.jobs.model import LIVE, Job, JobState
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which dead letters are meant: every given condition must hold; none at all means all of them."""
+
+    workspace_id: uuid.UUID | None = None
+    fingerprint: str | None = None
+    task: str | None = None
+    queue: str | None = None
+    ids: Sequence[uuid.UUID] = ()
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return them as SQL."""
+        wanted: list[sa.ColumnElement[bool]] = []
+        for column in (Job.workspace_id, Job.fingerprint, Job.task, Job.queue):
+            if (value := getattr(self, column.key)) is not None:
+                wanted.append(column == value)
+        if self.ids:
+            wanted.append(Job.id.in_(self.ids))
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Dead letters of one cause."""
+
+    fingerprint: str
+    jobs: int
+    tasks: list[str]
+    queues: list[str]
+    first_at: datetime
+    last_at: datetime
+    error: dict
+    example_id: uuid.UUID
+
+
+def stats(session: Session, workspace_id: uuid.UUID | None = None) -> dict[str, int]:
+    """Return how many wait for a person (dead), are being retried, died again after a retry, and came right."""
+    mine = Which(workspace_id=workspace_id).conditions()
+    dead = session.execute(
+        sa.select(sa.func.count(), sa.func.count().filter(Job.revivals > 0)).where(_dead(), *mine)
+    ).one()
+    revived = dict(
+        session.execute(
+            sa.select(Job.state, sa.func.count())
+            .where(Job.revivals > 0, Job.state.in_([*LIVE, JobState.SUCCEEDED]), *mine)
+            .group_by(Job.state)
+        ).all()
+    )
+    return {
+        "waiting": dead[0],
+        "active": sum(revived.get(state, 0) for state in LIVE),
+        "failed": dead[1],
+        "completed": revived.get(JobState.SUCCEEDED, 0),
+    }
+
+
+def groups(session: Session, which: Which = Which()) -> list[Group]:
+    """Return one group per cause, the largest first."""
+    query = (
+        sa.select(
+            sa.func.coalesce(Job.fingerprint, "").label("fingerprint"),
+            sa.func.count().label("jobs"),
+            sa.func.array_agg(sa.distinct(Job.task)).label("tasks"),
+            sa.func.array_agg(sa.distinct(Job.queue)).label("queues"),
+            sa.func.min(Job.finished_at).label("first_at"),
+            sa.func.max(Job.finished_at).label("last_at"),
+            sa.func.max(sa.cast(Job.id, sa.Text)).label("example"),
+        )
+        .where(_dead(), *which.conditions())
+        .group_by(sa.text("1"))
+        .order_by(sa.text("jobs DESC"), sa.text("1"))
+    )
+    found = session.execute(query).all()
+    examples = _last_errors(session, [uuid.UUID(row.example) for row in found])
+    return [
+        Group(
+            fingerprint=row.fingerprint,
+            jobs=row.jobs,
+            tasks=row.tasks,
+            queues=row.queues,
+            first_at=row.first_at,
+            last_at=row.last_at,
+            error=examples.get(uuid.UUID(row.example), {}),
+            example_id=uuid.UUID(row.example),
+        )
+        for row in found
+    ]
+
+
+def listed(
+    session: Session, which: Which = Which(), *, before: uuid.UUID | None = None, limit: int = 50
+) -> list[Job]:
+    """Return dead letters, the newest first, from `before` on."""
+    query = sa.select(Job).where(_dead(), *which.conditions()).order_by(Job.id.desc()).limit(limit)
+    return list(session.scalars(query.where(Job.id < before) if before else query))
+
+
+def retry_batch(
+    session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None
+) -> list[uuid.UUID]:
+    """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks again until none come."""
+    ids = _batch(session, which, after)
+    for job_id in ids:
+        repair.retry(session, job_id, actor=actor)
+    return ids
+
+
+def discard_batch(
+    session: Session, which: Which, *, actor: str, reason: str, after: uuid.UUID | None = None
+) -> list[uuid.UUID]:
+    """Discard up to 500 of them with a reason, and return their ids; asked again until none come."""
+    if not reason.strip():
+        raise Invalid("Discarding needs a reason, so that others know why it never ran.", code="reason_missing")
+    ids = _batch(session, which, after)
+    for job_id in ids:
+        repair.discard(session, job_id, actor=actor, reason=reason)
+    return ids
+
+
+def require_dead(session: Session, job_id: uuid.UUID, workspace_id: uuid.UUID | None = None) -> Job:
+    """Return a dead letter.
+
+    Raises:
+        NotFound: no such job. Conflict: it is not dead.
+    """
+    job = repair.get(session, job_id, workspace_id=workspace_id)
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"This job is {job.state}, not dead.", code="not_dead")
+    return job
+
+
+def _batch(session: Session, which: Which, after: uuid.UUID | None) -> list[uuid.UUID]:
+    query = sa.select(Job.id).where(_dead(), *which.conditions()).order_by(Job.id).limit(_BATCH)
+    return list(session.scalars(query.where(Job.id > after) if after else query))
+
+
+def _dead() -> sa.ColumnElement[bool]:
+    return Job.state == sa.literal_column(f"'{JobState.DEAD}'")
+
+
+def _last_errors(session: Session, ids: list[uuid.UUID]) -> dict[uuid.UUID, dict]:
+    rows = session.execute(sa.select(Job.id, Job.errors[-1]).where(Job.id.in_(ids)))
+    return {job_id: error or {} for job_id, error in rows}

@@ -1,0 +1,246 @@
+"""The way into the ledger: a job is a row in the caller's transaction; its ring is heard only after the commit.
+
+A rolled back transaction (or savepoint) leaves no job and rings nobody.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, SessionTransaction
+
+from crm_tasks.config import settings
+from crm_tasks.core import metrics
+from crm_tasks.core.db import now
+from crm_tasks.core.errors import Invalid
+from crm_tasks.core.holds import holding
+from crm_tasks.core.jobs import registry, ring
+from crm_tasks.core.jobs.model import Job
+from crm_tasks.core.queues import queue_of
+from crm_tasks.core.types import new_id
+
+# What enqueues inherit from the job or request at hand: its id as parent, and the trace of the request behind it all.
+current_parent: ContextVar[uuid.UUID | None] = ContextVar("current_parent", default=None)
+current_trace: ContextVar[uuid.UUID | None] = ContextVar("current_trace", default=None)
+
+# A burst rings at most so many at once; the scheduler rings the rest as they are taken.
+RING_AT_ONCE = 1_000
+_INSERT_AT_ONCE = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """One job to enqueue; see `enqueue` for the meaning of each field."""
+
+    task: str
+    args: Mapping[str, Any]
+    workspace_id: uuid.UUID | None = None
+    scopes: Iterable[str] = ()
+    run_at: datetime | None = None
+    priority: int = 5
+    max_attempts: int | None = None
+    keep: timedelta | None = None
+    unique_key: str | None = None
+    serial_key: str | None = None
+    parent: uuid.UUID | None = None
+    trace: uuid.UUID | None = None
+
+
+def enqueue(
+    session: Session,
+    task: str,
+    *,
+    args: Mapping[str, Any],
+    workspace_id: uuid.UUID | None = None,
+    scopes: Iterable[str] = (),
+    run_at: datetime | None = None,
+    priority: int = 5,
+    max_attempts: int | None = None,
+    keep: timedelta | None = None,
+    unique_key: str | None = None,
+    serial_key: str | None = None,
+    parent: uuid.UUID | None = None,
+    trace: uuid.UUID | None = None,
+) -> uuid.UUID:
+    """Accept one job in the caller's transaction and return its id (= its Celery task id).
+
+    Args:
+        session: the caller's; the job exists when and only when it commits.
+        task: `room.verb`; the prefix is its queue.
+        args: ids only, by name.
+        workspace_id: the tenant it works for; a hold of `workspace:…` stops it.
+        scopes: what else can hold it, such as `channel:…`.
+        run_at: not before this moment; none is now.
+        priority: 1 (first) to 10 (last).
+        max_attempts: overrides the queue's.
+        keep: how long the row stays after success; none is the queue's.
+        unique_key: at most one queued job has it. If there is one, its id is returned, and it runs at the
+            earlier of the two moments; a job that already runs is not it, as it may have read its input.
+        serial_key: jobs with the same one run one at a time, in the order they were enqueued.
+        parent: the job that caused it; the current one by default.
+        trace: the request that caused it all; the current one by default.
+
+    Raises:
+        UnknownTask, BadArguments, Invalid: here and now rather than in a worker.
+    """
+    job = NewJob(
+        task=task,
+        args=args,
+        workspace_id=workspace_id,
+        scopes=scopes,
+        run_at=run_at,
+        priority=priority,
+        max_attempts=max_attempts,
+        keep=keep,
+        unique_key=unique_key,
+        serial_key=serial_key,
+        parent=parent,
+        trace=trace,
+    )
+    return enqueue_many(session, [job])[0]
+
+
+def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> list[uuid.UUID]:
+    """Accept many jobs with one statement (per 5,000) and one batched ring; return their ids in order."""
+    rows = [_row(job) for job in jobs]
+    single = _one_per_key(rows)
+    holder: dict[str, uuid.UUID] = {}
+    for start in range(0, len(single), _INSERT_AT_ONCE):
+        chunk = single[start : start + _INSERT_AT_ONCE]
+        holder |= _insert(session, chunk, room_to_ring=max(0, RING_AT_ONCE - start))
+    metrics.count("enqueued", len(single))
+    return [holder.get(row["unique_key"], row["id"]) for row in rows]
+
+
+def _one_per_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Coalesce rows of one call that share a unique_key: the earliest moment wins."""
+    first: dict[str, dict[str, Any]] = {}
+    kept = []
+    for row in rows:
+        twin = first.setdefault(row["unique_key"], row) if row["unique_key"] else row
+        if twin is row:
+            kept.append(row)
+        elif twin["run_at"] is not None:
+            twin["run_at"] = min(twin["run_at"], row["run_at"]) if row["run_at"] else None
+    return kept
+
+
+def _row(job: NewJob) -> dict[str, Any]:
+    if not 1 <= job.priority <= 10:
+        raise Invalid(f"priority is 1 (first) to 10 (last), not {job.priority}.", code="bad_priority")
+    if job.run_at is not None and job.run_at.tzinfo is None:
+        raise Invalid("run_at needs a time zone.", code="bad_run_at")
+    queue = queue_of(job.task)
+    return {
+        "id": new_id(),
+        "task": job.task,
+        "queue": queue,
+        "args": registry.bind(job.task, job.args),
+        "workspace_id": job.workspace_id,
+        "scopes": list(job.scopes),
+        "priority": job.priority,
+        "max_attempts": job.max_attempts or settings().queues[queue].attempts,
+        "run_at": job.run_at,
+        "unique_key": job.unique_key,
+        "serial_key": job.serial_key,
+        "parent_id": job.parent or current_parent.get(),
+        "trace_id": job.trace or current_trace.get(),
+        "keep": job.keep,
+    }
+
+
+def _insert(session: Session, rows: list[dict[str, Any]], *, room_to_ring: int) -> dict[str, uuid.UUID]:
+    """Insert rows with distinct unique_keys and return, by key, the id of the job that holds it."""
+    for position, row in enumerate(rows):
+        row["may_ring"] = position < room_to_ring
+    given = _as_table(rows)
+    run_at = sa.func.coalesce(given.c.run_at, now())
+    held_by = holding(given.c.queue, given.c.task, given.c.workspace_id, given.c.scopes)
+    rung_at = sa.case(
+        (sa.and_(run_at <= now(), given.c.may_ring, held_by.is_(None)), sa.func.now()), else_=None
+    )
+    plain = [c for c in given.c if c.name not in ("run_at", "may_ring", "position")]
+    columns = [*(c.name for c in plain), "key_was", "run_at", "held_by", "rung_at"]
+    source = sa.select(*plain, given.c.unique_key, run_at, held_by, rung_at).order_by(given.c.position)
+    statement = insert(Job).from_select(columns, source)
+    sooner = statement.excluded.run_at < Job.run_at
+    statement = statement.on_conflict_do_update(
+        index_elements=["unique_key"],
+        index_where=sa.text("state = 'queued' AND unique_key IS NOT NULL"),
+        # DO UPDATE and not DO NOTHING: the claim of the job in the way waits for this commit, and so sees its cause.
+        set_={
+            "run_at": sa.func.least(Job.run_at, statement.excluded.run_at),
+            "rung_at": sa.case((sooner, statement.excluded.rung_at), else_=Job.rung_at),
+            "priority": sa.func.least(Job.priority, statement.excluded.priority),
+        },
+    ).returning(
+        Job.id, Job.unique_key, Job.task, Job.queue, Job.priority, (Job.rung_at == sa.func.now()).label("ring")
+    )
+    answers = session.execute(statement).all()
+    ring_after_commit(session, [ring.Ring(a.id, a.task, a.queue, a.priority) for a in answers if a.ring])
+    return {a.unique_key: a.id for a in answers if a.unique_key}
+
+
+def _as_table(rows: list[dict[str, Any]]) -> sa.Subquery:
+    """Return the rows as a relation of the statement: one JSON parameter, however many rows there are."""
+    types = {
+        "id": Job.id.type,
+        "task": sa.Text(),
+        "queue": sa.Text(),
+        "args": Job.args.type,
+        "workspace_id": Job.workspace_id.type,
+        "scopes": sa.ARRAY(sa.Text),
+        "priority": sa.SmallInteger(),
+        "max_attempts": sa.SmallInteger(),
+        "run_at": sa.DateTime(timezone=True),
+        "unique_key": sa.Text(),
+        "serial_key": sa.Text(),
+        "parent_id": Job.parent_id.type,
+        "trace_id": Job.trace_id.type,
+        "keep": sa.Interval(),
+        "may_ring": sa.Boolean(),
+        "position": sa.Integer(),
+    }
+    for position, row in enumerate(rows):
+        row["position"] = position
+        row["keep"] = f"{row['keep'].total_seconds()} seconds" if isinstance(row["keep"], timedelta) else None
+    function = sa.func.jsonb_to_recordset(sa.cast(rows, Job.args.type))
+    given = function.table_valued(*(sa.column(name, type_) for name, type_ in types.items()), name="given")
+    return given.render_derived(with_types=True)  # type: ignore[return-value]
+
+
+# --- after the commit --------------------------------------------------------------------------------------------
+
+
+def ring_after_commit(session: Session, rings: list[ring.Ring]) -> None:
+    """Ring these jobs when, and only when, the transaction (and savepoint) at hand commits."""
+    if rings:
+        inside = session.get_nested_transaction() or session.get_transaction()
+        session.info.setdefault("rings", []).append((inside, rings))
+
+
+@event.listens_for(Session, "after_commit")
+def _on_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        ring.soon([r for _, rings in session.info.pop("rings", ()) for r in rings])
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _on_rollback(session: Session, ended: SessionTransaction) -> None:
+    kept = [(inside, rings) for inside, rings in session.info.pop("rings", ()) if not _within(inside, ended)]
+    if kept:
+        session.info["rings"] = kept
+
+
+def _within(inside: SessionTransaction | None, ended: SessionTransaction) -> bool:
+    while inside is not None:
+        if inside is ended:
+            return True
+        inside = inside.parent
+    return False

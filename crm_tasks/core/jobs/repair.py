@@ -1,0 +1,147 @@
+"""What a person may do to a job: cancel, retry, discard, run now. Each is refused clearly in the wrong state."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.core.db import now
+from crm_tasks.core.errors import Conflict, Invalid, NotFound
+from crm_tasks.core.jobs import registry, ring
+from crm_tasks.core.jobs.enqueue import ring_after_commit
+from crm_tasks.core.jobs.model import LIVE, Job, JobState
+from crm_tasks.core.log import get_logger
+
+log = get_logger(__name__)
+
+
+def get(
+    session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None = None, lock: bool = False
+) -> Job:
+    """Return a job, of this workspace if one is given.
+
+    Raises:
+        NotFound: no such job here.
+    """
+    query = sa.select(Job).where(Job.id == job_id)
+    if workspace_id is not None:
+        query = query.where(Job.workspace_id == workspace_id)
+    job = session.scalar(query.with_for_update() if lock else query)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def cancel(
+    session: Session, job_id: uuid.UUID, *, actor: str, reason: str = "", workspace_id: uuid.UUID | None = None
+) -> Job:
+    """Cancel a job that waits or runs. What runs is not interrupted: it is told, and its outcome is fenced.
+
+    Raises:
+        NotFound: no such job. Conflict: it is over.
+    """
+    # Unlocked: its domain row is locked first, by `follow`, and the job last.
+    job = get(session, job_id, workspace_id=workspace_id)
+    if job.state not in LIVE:
+        raise Conflict(
+            f"This job is {job.state}; only one that is queued or running can be cancelled.", code="job_over"
+        )
+    registry.follow(session, job.task, JobState.CANCELLED, None, job.args)
+    job = get(session, job_id, lock=True)
+    if job.state not in LIVE:
+        raise Conflict(f"This job has just become {job.state}.", code="job_over")
+    _end(session, job, actor, reason or "cancelled")
+    return job
+
+
+def retry(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid.UUID | None = None) -> Job:
+    """Send a dead job back to its queue with all its attempts; its history is kept.
+
+    Raises:
+        NotFound: no such job. Conflict: it is not dead.
+    """
+    # Unlocked: its domain row is locked first, by `follow`, and the job last.
+    job = get(session, job_id, workspace_id=workspace_id)
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"This job is {job.state}; only a dead job can be retried.", code="not_dead")
+    registry.follow(session, job.task, JobState.QUEUED, None, job.args)
+    if not _revive(session, [job_id], actor):
+        raise Conflict("Somebody else has just dealt with this job.", code="not_dead")
+    session.refresh(job)
+    return job
+
+
+def discard(
+    session: Session, job_id: uuid.UUID, *, actor: str, reason: str, workspace_id: uuid.UUID | None = None
+) -> Job:
+    """Decide that a dead job will never run: cancelled, with the reason.
+
+    Raises:
+        NotFound: no such job. Conflict: it is not dead. Invalid: no reason.
+    """
+    if not reason.strip():
+        raise Invalid("Discarding needs a reason, so that others know why it never ran.", code="reason_missing")
+    # Unlocked: its domain row is locked first, by `follow`, and the job last.
+    job = get(session, job_id, workspace_id=workspace_id)
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"This job is {job.state}; only a dead job can be discarded.", code="not_dead")
+    registry.follow(session, job.task, JobState.CANCELLED, None, job.args)
+    job = get(session, job_id, lock=True)
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"This job has just become {job.state}.", code="not_dead")
+    _end(session, job, actor, reason.strip())
+    return job
+
+
+def run_now(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid.UUID | None = None) -> Job:
+    """Make a delayed job due now.
+
+    Raises:
+        NotFound: no such job. Conflict: it does not wait.
+    """
+    job = get(session, job_id, workspace_id=workspace_id, lock=True)
+    if job.state is not JobState.QUEUED:
+        raise Conflict(
+            f"This job is {job.state}; only one that waits can be brought forward.", code="not_queued"
+        )
+    job.run_at = sa.func.least(Job.run_at, now())  # type: ignore[assignment]
+    job.rung_at = sa.func.now()  # type: ignore[assignment]
+    session.flush()
+    session.refresh(job)
+    ring_after_commit(session, [ring.Ring(job.id, job.task, job.queue, job.priority)])
+    log.info("job.run_now", job_id=str(job_id), actor=actor)
+    return job
+
+
+def _revive(session: Session, ids: Sequence[uuid.UUID], actor: str) -> int:
+    statement = (
+        sa.update(Job)
+        .where(Job.id.in_(ids), Job.state == JobState.DEAD)
+        .values(
+            state=JobState.QUEUED,
+            attempt=0,
+            crashes=0,
+            revivals=Job.revivals + 1,
+            run_at=now(),
+            rung_at=sa.func.now(),
+            rings=0,
+            finished_at=None,
+        )
+        .returning(Job.id, Job.task, Job.queue, Job.priority)
+        .execution_options(synchronize_session=False)
+    )
+    revived = session.execute(statement).all()
+    ring_after_commit(session, [ring.Ring(*row) for row in revived])
+    log.info("job.revived", jobs=len(revived), actor=actor)
+    return len(revived)
+
+
+def _end(session: Session, job: Job, actor: str, reason: str) -> None:
+    moment: Any = now()
+    job.state, job.finished_at, job.lease_until, job.held_by = JobState.CANCELLED, moment, None, None
+    job.reason = f"{reason} (by {actor})"
+    session.flush()
+    session.refresh(job)
+    log.info("job.cancelled", job_id=str(job.id), actor=actor)

@@ -1,0 +1,10 @@
+"""Imports every room's models, so that Alembic and the mappers know all tables."""
+
+from crm_tasks.contacts import models as contacts
+from crm_tasks.core import idempotency
+from crm_tasks.core.db import Base
+from crm_tasks.core.jobs import model as jobs
+from crm_tasks.messages import models as messages
+from crm_tasks.workspaces import models as workspaces
+
+__all__ = ["Base", "contacts", "idempotency", "jobs", "messages", "workspaces"]

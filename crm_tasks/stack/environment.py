@@ -1,0 +1,101 @@
+"""What comes from the user and what from us: which servers are embedded, and the environment of every child.
+
+Its one rule: what the user set (process environment, then `.env`) always wins over CRM_HOME/env. It stands
+before config.py, which cannot be read until the secrets exist: the one place of the stack with `os.environ`.
+"""
+
+import os
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from crm_tasks.config import settings
+from crm_tasks.core.errors import ConfigError
+from crm_tasks.stack import home as homes
+
+REDIS = frozenset({"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USER", "REDIS_PASSWORD"})
+AI = frozenset({"AI_BASE_URL", "AI_API_KEY"})
+# Rewritten at every start: they hold only as long as what they name is what runs.
+ADDRESSES = frozenset({"DATABASE_URL", "REDIS_URL"}) | AI
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What this start runs itself, rather than reaching it at the user's address."""
+
+    postgres: bool
+    valkey: bool
+    sandbox: bool
+    sandbox_ai: bool
+
+
+def location() -> Path:
+    """Return where CRM_HOME is, exactly as config.py finds it."""
+    return Path(os.environ.get("CRM_HOME") or ".crm").expanduser().resolve()
+
+
+def plan(home: Path, *, sandbox: bool) -> Plan:
+    """Decide what is embedded."""
+    given = _given(home)
+    return Plan(
+        postgres="DATABASE_URL" not in given,
+        valkey=not REDIS & given.keys(),
+        sandbox=sandbox,
+        sandbox_ai=sandbox and not AI & given.keys(),
+    )
+
+
+def apply(home: Path, decided: Plan) -> None:
+    """Write the addresses of this start to CRM_HOME/env and bring the settings of this process up to date."""
+    given = _given(home)
+    os.environ["CRM_HOME"] = str(home)
+    settings.cache_clear()
+    config, known = settings(), homes.values(home)
+    addresses: dict[str, str] = {}
+    if decided.postgres:
+        login = f"crm:{known['POSTGRES_PASSWORD']}"
+        addresses["DATABASE_URL"] = f"postgresql+psycopg://{login}@127.0.0.1:{config.postgres_port}/crm"
+    if decided.valkey:
+        addresses["REDIS_URL"] = f"redis://:{known['VALKEY_PASSWORD']}@127.0.0.1:{config.valkey_port}/0"
+    if decided.sandbox_ai:
+        addresses["AI_BASE_URL"] = f"http://127.0.0.1:{config.sandbox_port}/v1"
+        addresses["AI_API_KEY"] = known.get("AI_API_KEY") or "sandbox-" + secrets.token_urlsafe(18)
+    kept = {key: value for key, value in known.items() if key not in ADDRESSES}
+    homes.save(home, kept | addresses)
+    # An address of an earlier start may have come in with a shell that had read CRM_HOME/env.
+    for name in ADDRESSES - given.keys():
+        os.environ.pop(name, None)
+    os.environ.update(kept | addresses | given)
+    os.environ["CRM_HOME"] = str(home)
+    settings.cache_clear()
+
+
+def of_children() -> dict[str, str]:
+    """Return the environment of everything the supervisor starts from the Procfile."""
+    programs = str(Path(sys.executable).parent)
+    paths = [path for path in os.environ.get("PATH", os.defpath).split(os.pathsep) if path != programs]
+    return {**os.environ, "PATH": os.pathsep.join([programs, *paths]), "PYTHONUNBUFFERED": "1"}
+
+
+def stop_grace() -> float:
+    """Return the seconds that running work gets to finish when the system stops (STOP_GRACE, 30)."""
+    text = os.environ.get("STOP_GRACE") or "30"
+    try:
+        grace = float(text)
+    except ValueError:
+        grace = -1.0
+    if grace < 0:
+        raise ConfigError("STOP_GRACE: Must be a number of seconds, 0 or more.")
+    return grace
+
+
+def _given(home: Path) -> dict[str, str]:
+    """Return what the user set, without blanks and without what CRM_HOME/env says just the same."""
+    ours = homes.values(home)
+    dotenv = {key: value for key, value in dotenv_values(".env").items() if value is not None}
+    return {
+        key: value for key, value in (dotenv | dict(os.environ)).items() if value and ours.get(key) != value
+    }

@@ -1,0 +1,1 @@
+"""Workspaces are the tenants: their channels and credentials, their users, their API keys. No queue of their own."""

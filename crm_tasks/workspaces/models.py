@@ -1,0 +1,122 @@
+"""Tables of the tenants. Every row elsewhere that belongs to one carries its `workspace_id`."""
+
+import uuid
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from crm_tasks.core.crypto import Encrypted
+from crm_tasks.core.db import Base
+from crm_tasks.core.types import Choice, CreatedAt, Id, Moment, Texts, state_check
+
+
+class Workspace(Base):
+    """One business."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    # ISO 3166 alpha-2: how a phone number without a country is read.
+    region: Mapped[str] = mapped_column(sa.Text, server_default="US")
+    auto_reply: Mapped[bool] = mapped_column(server_default=sa.text("false"))
+    auto_reply_prompt: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+
+
+class ChannelKind(StrEnum):
+    """What a channel speaks."""
+
+    WHATSAPP = "whatsapp"
+
+
+class UnknownPolicy(StrEnum):
+    """What happens to a send whose outcome nobody knows: wait for a person, or send again."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
+class Channel(Base):
+    """A way to reach customers: for WhatsApp one business phone number."""
+
+    __tablename__ = "channels"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True
+    )
+    kind: Mapped[ChannelKind] = mapped_column(Choice(ChannelKind))
+    name: Mapped[str]
+    base_url: Mapped[str]
+    api_version: Mapped[str]
+    phone_number_id: Mapped[str]
+    waba_id: Mapped[str | None]
+    display_phone_number: Mapped[str | None]
+    # access_token, app_secrets (newest first; two while one is exchanged), verify_token
+    credentials: Mapped[dict[str, Any]] = mapped_column(Encrypted)
+    # Names of the app secrets, so that an event can say which one signed it.
+    signed_by: Mapped[Texts]
+    unknown_policy: Mapped[UnknownPolicy] = mapped_column(
+        Choice(UnknownPolicy), server_default=UnknownPolicy.HOLD
+    )
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        state_check("kind", ChannelKind),
+        state_check("unknown_policy", UnknownPolicy),
+        sa.UniqueConstraint("kind", "phone_number_id"),
+        sa.Index("ix_channels_waba_id", "waba_id"),
+    )
+
+
+class ApiKey(Base):
+    """A key of the REST API. Only its digest is kept; the prefix tells people which one it is."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str]
+    prefix: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+    revoked_at: Mapped[Moment | None]
+
+
+class Role(Base):
+    """What a user may do."""
+
+    __tablename__ = "roles"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str | None]
+    permissions: Mapped[Texts]
+
+
+user_roles = sa.Table(
+    "user_roles",
+    Base.metadata,
+    sa.Column("user_id", sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("role_id", sa.ForeignKey("roles.id", ondelete="CASCADE"), primary_key=True),
+)
+
+
+class User(Base):
+    """A person who logs in. The password is an argon2 hash; the columns are those that Flask-Security reads."""
+
+    __tablename__ = "users"
+
+    id: Mapped[Id]
+    email: Mapped[str] = mapped_column(unique=True)
+    password: Mapped[str]
+    active: Mapped[bool] = mapped_column(server_default=sa.text("true"))
+    fs_uniquifier: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+
+    roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")
