@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from celery import Celery
-from kombu import Exchange
-from kombu import Queue as BrokerQueue
+from celery import Celery, signals
+from kombu.entity import Exchange
+from kombu.entity import Queue as BrokerQueue
 
 from crm_tasks.config import settings
+from crm_tasks.core import log
 from crm_tasks.core.queues import POLICIES, Queue
 from crm_tasks.schedule import ENTRIES
 
@@ -32,9 +33,6 @@ def _broker() -> dict[str, Any]:
         return {
             "broker_transport_options": {
                 "global_keyprefix": config.key_prefix,
-                "visibility_timeout": 900,
-                "unacked_restore_interval": 10,
-                "unacked_restore_throttle": 1,
                 # No retry_on_timeout: it would switch kombu's pipelined publishing off.
                 "socket_timeout": config.redis_timeout,
                 "socket_connect_timeout": 5,
@@ -43,6 +41,9 @@ def _broker() -> dict[str, Any]:
                 "max_connections": 50,
                 "client_name": "crm",
                 "priority_steps": [0, 3, 6, 9],
+                # A message that a dying worker took is rung again by the scheduler within seconds; keeping a second
+                # book of unacknowledged messages would cost two round trips per job.
+                "ack_emulation": False,
             },
             # The ledger redelivers, so the broker need not: take one job per free slot, acknowledge it at once.
             "task_acks_late": False,
@@ -68,9 +69,7 @@ def _broker() -> dict[str, Any]:
 
 def _hard_limit() -> float:
     """Return when a prefork child is killed: the ledger has taken its job back ten seconds before."""
-    prefork = [
-        settings().queues[queue].time_limit for queue, policy in POLICIES.items() if policy.pool == "prefork"
-    ]
+    prefork = [settings().queues[queue].time_limit for queue, policy in POLICIES.items() if policy.pool == "prefork"]
     return max(prefork) + 10
 
 
@@ -90,6 +89,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_send_task_events=True,
     worker_hijack_root_logger=False,
+    worker_consumer="crm_tasks.core.worker:Consumer",
     # A job that runs goes on while the broker is away: it needs only Postgres.
     worker_cancel_long_running_tasks_on_connection_loss=False,
     worker_max_tasks_per_child=1000,
@@ -103,3 +103,8 @@ app.conf.update(
     **_broker(),
 )
 app.set_default()
+
+
+@signals.setup_logging.connect
+def _log_as_json(**_: Any) -> None:
+    log.configure()

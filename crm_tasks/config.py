@@ -157,9 +157,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_connect_timeout": env.float("HTTP_CONNECT_TIMEOUT", 5.0, validate=positive),
         "http_timeout": env.float("HTTP_TIMEOUT", 20.0, validate=positive),
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
-        "http_retry_delays": tuple(
-            env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some)
-        ),
+        "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some)),
         "unknown_wait": timedelta(seconds=env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
@@ -194,32 +192,27 @@ def _problems(env: Env) -> list[str]:
 
 def _contradictions(values: dict) -> list[str]:
     """Return what is wrong between values that are each valid alone."""
-    found = []
-    for name in ("database_url", "redis_url", "broker_url"):
-        if not urlsplit(values[name]).scheme:
-            found.append(f"{name.upper()}: Not a URL.")
+    urls = ("database_url", "redis_url", "broker_url")
+    found = [f"{name.upper()}: Not a URL." for name in urls if not urlsplit(values[name]).scheme]
     if not values["broker_url"].startswith(("redis", "amqp", "unix")):
         found.append("BROKER_URL: Must begin with redis://, rediss:// or amqp://.")
     if values["lease_renewal"] * 2 > values["lease"]:
         found.append("LEASE_RENEWAL: Must be at most half of LEASE, so that one lost renewal does no harm.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
-        found.append(
-            "UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated."
-        )
+        found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
     if values["env"] in ("staging", "production"):
         found += _development_secrets(values)
     return found
 
 
 def _development_secrets(values: dict) -> list[str]:
-    found = []
-    for name in ("secret_key", "password_salt"):
-        if values[name] == DEVELOPMENT_SECRET:
-            found.append(f"{name.upper()}: The development secret is refused here. Set 32 random bytes.")
+    found = [
+        f"{name.upper()}: The development secret is refused here. Set 32 random bytes."
+        for name in ("secret_key", "password_salt")
+        if values[name] == DEVELOPMENT_SECRET
+    ]
     if DEVELOPMENT_ENCRYPTION_KEY in values["encryption_keys"]:
-        found.append(
-            "ENCRYPTION_KEYS: The development key is refused here. `crm key encryption` prints a new one."
-        )
+        found.append("ENCRYPTION_KEYS: The development key is refused here. `crm key encryption` prints a new one.")
     if not values["flower_password"]:
         found.append("FLOWER_PASSWORD: Must be set, Flower is never open.")
     return found

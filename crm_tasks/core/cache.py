@@ -1,8 +1,7 @@
-"""A cache in Redis that may always be away: reads miss, writes are lost, nobody waits. Every entry has a time to live."""
+"""A cache in Redis that may be away at any time: reads miss, writes are lost, nobody waits. Every entry expires."""
 
 from collections.abc import Callable
 from datetime import timedelta
-from enum import Enum
 from typing import Any, TypeVar
 
 import orjson
@@ -17,7 +16,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 
-class TTL(Enum):
+class TTL:
     """How long each kind of entry lives."""
 
     USER_PERMISSIONS = timedelta(seconds=300)
@@ -34,10 +33,9 @@ def get(key: str) -> Any | None:
     return None if found is None else orjson.loads(found)
 
 
-def set(key: str, value: Any, ttl: TTL | timedelta) -> bool:  # noqa: A001
+def set(key: str, value: Any, ttl: timedelta) -> bool:
     """Store a JSON value for `ttl`; False if Redis does not answer."""
-    life = ttl.value if isinstance(ttl, TTL) else ttl
-    return bool(_softly(lambda client: client.set(_key(key), orjson.dumps(value), px=life), False))
+    return bool(_softly(lambda client: client.set(_key(key), orjson.dumps(value), px=ttl), False))
 
 
 def delete(*keys: str) -> int:
@@ -50,20 +48,19 @@ def exists(key: str) -> bool:
     return bool(_softly(lambda client: client.exists(_key(key)), 0))
 
 
-def incr(key: str, ttl: TTL | timedelta, by: int = 1) -> int | None:
+def incr(key: str, ttl: timedelta, by: int = 1) -> int | None:
     """Add to a counter that lives for `ttl` from its first use; None if Redis does not answer."""
-    life = ttl.value if isinstance(ttl, TTL) else ttl
 
     def add(client: redis.Redis) -> int:
         pipe = client.pipeline(transaction=True)
-        pipe.set(_key(key), 0, px=life, nx=True)
+        pipe.set(_key(key), 0, px=ttl, nx=True)
         pipe.incrby(_key(key), by)
         return pipe.execute()[1]
 
     return _softly(add, None)
 
 
-def get_or_load(key: str, loader: Callable[[], T], ttl: TTL | timedelta) -> T:
+def get_or_load(key: str, loader: Callable[[], T], ttl: timedelta) -> T:
     """Return what is stored, or what the loader says, stored for next time."""
     found = get(key)
     if found is not None:

@@ -15,7 +15,7 @@ from cronsim import CronSim
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import now
+from crm_tasks.core.db import changed, now
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import CalendarEntry
 from crm_tasks.core.log import get_logger
@@ -87,7 +87,7 @@ def fire(session: Session, entry: Entry) -> bool:
         .values(next_at=following, last_at=instant or CalendarEntry.last_at)
         .execution_options(synchronize_session=False)
     )
-    if taken.rowcount != 1:  # type: ignore[attr-defined]
+    if changed(taken) != 1:
         return False
     if instant is not None:
         _enqueue(session, entry, instant)

@@ -63,26 +63,31 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
+def changed(result: sa.Result) -> int:
+    """Return how many rows a statement changed."""
+    return result.rowcount  # type: ignore[attr-defined]
+
+
 def is_disconnect(error: BaseException) -> bool:
     """Say whether the database was not there, rather than unwilling."""
     if isinstance(error, PoolTimeout):
         return True
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, psycopg.OperationalError) and error.sqlstate is None
-    if error.connection_invalidated:
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    state = getattr(error.orig, "sqlstate", None)
+    state = _state(error)
     # A failure while connecting (refused, no such host, starting up) carries no SQLSTATE at all.
     if state is None:
-        return isinstance(error, OperationalError)
+        return isinstance(error, OperationalError | psycopg.OperationalError)
     return state.startswith("08") or state in {"57P01", "57P02", "57P03", "53300"}
 
 
 def is_transient(error: BaseException) -> bool:
     """Say whether the same transaction may well succeed if run again."""
-    if is_disconnect(error):
-        return True
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in TRANSIENT_STATES
+    return is_disconnect(error) or _state(error) in TRANSIENT_STATES
+
+
+def _state(error: BaseException) -> str | None:
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
 
 
 _options: dict[str, Any] = {}
@@ -98,7 +103,7 @@ def configure(*, pool_size: int, pool_timeout: float) -> None:
 
 def engine() -> Engine:
     """Return the engine of this process, made at first use."""
-    global _engine  # noqa: PLW0603
+    global _engine
     if _engine is None:
         with _lock:
             if _engine is None:
@@ -108,7 +113,7 @@ def engine() -> Engine:
 
 def dispose() -> None:
     """Close the connections of this process; the next use opens new ones."""
-    global _engine  # noqa: PLW0603
+    global _engine
     if _engine is not None:
         _engine.dispose()
     _engine = None
@@ -116,7 +121,7 @@ def dispose() -> None:
 
 def _after_fork() -> None:
     """The sockets belong to the parent: forget them without a goodbye."""
-    global _engine, _lock  # noqa: PLW0603
+    global _engine, _lock
     _lock = threading.Lock()
     if _engine is not None:
         _engine.dispose(close=False)
@@ -143,7 +148,7 @@ def retrying(function: Callable[Concatenate[Session, P], T], *args: P.args, **kw
         try:
             with transaction() as session:
                 return function(session, *args, **kwargs)
-        except DBAPIError as error:
+        except (DBAPIError, psycopg.Error) as error:
             if delay is None or not is_transient(error):
                 raise
             metrics.count("db_retries")
@@ -153,13 +158,28 @@ def retrying(function: Callable[Concatenate[Session, P], T], *args: P.args, **kw
 
 
 @contextmanager
-def autocommit() -> Iterator[Connection]:
-    """Give a connection on which every statement commits alone."""
-    connection = _connect()
+def autocommit() -> Iterator[psycopg.Connection]:
+    """Give the driver's own connection, on which every statement commits alone.
+
+    For the ledger's single statements: without SQLAlchemy between, a claim and its end cost a quarter of the time.
+    """
+    pooled = engine().raw_connection()
+    connection: psycopg.Connection = pooled.driver_connection  # type: ignore[assignment]
     try:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        connection.autocommit = True
+        yield connection
+    except psycopg.OperationalError:
+        pooled.invalidate()
+        raise
     finally:
-        connection.close()
+        if pooled.is_valid:
+            connection.autocommit = False
+        pooled.close()
+
+
+def driver(session: Session) -> psycopg.Connection:
+    """Return the driver's connection of a session: what is executed on it is part of the session's transaction."""
+    return session.connection().connection.driver_connection  # type: ignore[return-value]
 
 
 def dedicated(**options: Any) -> psycopg.Connection:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from typing import Any
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -20,11 +21,15 @@ class ConfigError(Exception):
 
 
 class Outcome(Exception):
-    """Raised by a task to say how it ended. `code` names the cause for people and for grouping."""
+    """Raised by a task to say how it ended.
 
-    def __init__(self, message: str = "", *, code: str = "") -> None:
+    `code` names the cause for people and for grouping; `detail` is what the task's own row is to remember of it.
+    """
+
+    def __init__(self, message: str = "", *, code: str = "", detail: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code or type(self).__name__.lower()
+        self.detail = detail
 
 
 class Transient(Outcome):
@@ -33,8 +38,15 @@ class Transient(Outcome):
     `retry_after` overrides the policy's delay when the other side said how long to wait.
     """
 
-    def __init__(self, message: str = "", *, code: str = "", retry_after: timedelta | None = None) -> None:
-        super().__init__(message, code=code)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str = "",
+        detail: dict[str, Any] | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message, code=code, detail=detail)
         self.retry_after = retry_after
 
 
@@ -45,8 +57,15 @@ class Permanent(Outcome):
 class Snooze(Outcome):
     """Not now, and nobody's fault: run again at `until` (or after a while); no attempt is used."""
 
-    def __init__(self, until: datetime | timedelta, message: str = "", *, code: str = "") -> None:
-        super().__init__(message or f"not before {until}", code=code)
+    def __init__(
+        self,
+        until: datetime | timedelta,
+        message: str = "",
+        *,
+        code: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message or f"not before {until}", code=code, detail=detail)
         self.until = until
 
 
@@ -79,9 +98,7 @@ class DomainError(Exception):
 
     code = "error"
 
-    def __init__(
-        self, message: str, *, code: str = "", hint: str = "", fields: Iterable[FieldError] = ()
-    ) -> None:
+    def __init__(self, message: str, *, code: str = "", hint: str = "", fields: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.code

@@ -7,6 +7,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
+from crm_tasks.core.text import clean
+
 MAX_MESSAGE = 1_000
 _FRAMES = 8
 
@@ -53,9 +55,9 @@ def masked(message: str) -> str:
     return message.strip()
 
 
-def clean(text: str) -> str:
-    """Return text that Postgres can keep and people may read: no NUL, no lone surrogates, no credentials."""
-    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+def readable(text: str) -> str:
+    """Return a message that may be stored and shown: no NUL, no lone surrogates, no credentials."""
+    text = clean(text)
     for pattern, kept in _SECRETS:
         text = pattern.sub(kept, text)
     return text
@@ -69,10 +71,8 @@ def record(error: BaseException, *, attempt: int, worker: str) -> dict[str, Any]
         "attempt": attempt,
         "class": type(error).__name__,
         "code": str(getattr(error, "code", "") or ""),
-        "message": clean(str(error))[:MAX_MESSAGE],
-        "traceback": [
-            f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} in {frame.name}" for frame in frames
-        ],
+        "message": readable(str(error))[:MAX_MESSAGE],
+        "traceback": [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} in {frame.name}" for frame in frames],
         "worker": worker,
         "host": socket.gethostname(),
     }

@@ -6,12 +6,11 @@ every restart and binds workers that start later.
 
 import uuid
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import now
+from crm_tasks.core.db import changed, now
 from crm_tasks.core.errors import Conflict, Invalid, NotFound
 from crm_tasks.core.jobs.model import UNKNOWN_TASK, Hold, Job, JobState
 from crm_tasks.core.log import get_logger
@@ -25,32 +24,9 @@ _PLAIN = ("all",)
 _PREFIXES = ("queue:", "task:", "workspace:", "channel:", "campaign:", "contact:", "conversation:")
 
 
-def active(hold: Any = Hold) -> sa.ColumnElement[bool]:
-    """Return the condition that a hold is in force."""
-    return sa.and_(hold.released_at.is_(None), sa.or_(hold.expires_at.is_(None), hold.expires_at > now()))
-
-
-def holding(queue: Any, task: Any, workspace_id: Any, scopes: Any) -> sa.ScalarSelect[str]:
-    """Return the expression for the id of a hold that stops such a job, or NULL."""
-    mine = sa.func.array_cat(
-        sa.func.array(
-            sa.select(sa.literal("all"))
-            .union_all(
-                sa.select(sa.literal("queue:").concat(queue)),
-                sa.select(sa.literal("task:").concat(task)),
-                sa.select(sa.literal("workspace:").concat(sa.cast(workspace_id, sa.Text))),
-            )
-            .scalar_subquery()
-        ),
-        scopes,
-        type_=sa.ARRAY(sa.Text),
-    )
-    return (
-        sa.select(sa.cast(Hold.id, sa.Text))
-        .where(active(), Hold.scope == sa.any_(mine))
-        .limit(1)
-        .scalar_subquery()
-    )
+def active() -> sa.ColumnElement[bool]:
+    """Return the condition that a hold is in force (`model.HOLDING` is the same in SQL)."""
+    return sa.and_(Hold.released_at.is_(None), sa.or_(Hold.expires_at.is_(None), Hold.expires_at > now()))
 
 
 def place(
@@ -72,9 +48,7 @@ def place(
         raise Invalid("A hold needs a reason, so that others know why work waits.", code="reason_missing")
     if expires_at is not None and expires_at <= session.scalar(sa.select(now())):  # type: ignore[operator]
         raise Invalid("The expiry is in the past.", code="bad_expiry")
-    hold = Hold(
-        scope=scope, reason=reason.strip(), actor=actor, expires_at=expires_at, workspace_id=workspace_id
-    )
+    hold = Hold(scope=scope, reason=reason.strip(), actor=actor, expires_at=expires_at, workspace_id=workspace_id)
     session.add(hold)
     session.flush()
     session.refresh(hold)
@@ -102,9 +76,7 @@ def release(session: Session, hold_id: uuid.UUID, *, actor: str, workspace_id: u
 
 def release_scope(session: Session, scope: str, *, actor: str) -> int:
     """End every hold of exactly this scope and return how many there were."""
-    found = session.scalars(
-        sa.select(Hold).where(active(), Hold.scope == _checked(scope)).with_for_update()
-    ).all()
+    found = session.scalars(sa.select(Hold).where(active(), Hold.scope == _checked(scope)).with_for_update()).all()
     for hold in found:
         release(session, hold.id, actor=actor)
     return len(found)
@@ -126,7 +98,7 @@ def listed(session: Session, *, workspace_id: uuid.UUID | None = None, ended: bo
 def held_counts(session: Session) -> dict[str, int]:
     """Return how many jobs wait behind each hold, by hold id."""
     query = sa.select(Job.held_by, sa.func.count()).where(*_held()).group_by(Job.held_by)
-    return {held_by: count for held_by, count in session.execute(query)}
+    return dict(session.execute(query).tuples())  # type: ignore[arg-type]
 
 
 def let_go(session: Session) -> int:
@@ -141,15 +113,9 @@ def let_go(session: Session) -> int:
 
 def free(session: Session, condition: sa.ColumnElement[bool]) -> int:
     """Let up to 5,000 held jobs that meet the condition be rung again."""
-    batch = (
-        sa.select(Job.id)
-        .where(*_held(), condition)
-        .order_by(Job.id)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
+    batch = sa.select(Job.id).where(*_held(), condition).order_by(Job.id).limit(BATCH).with_for_update(skip_locked=True)
     statement = sa.update(Job).where(Job.id.in_(batch)).values(held_by=None, rung_at=None)
-    return session.execute(statement.execution_options(synchronize_session=False)).rowcount
+    return changed(session.execute(statement.execution_options(synchronize_session=False)))
 
 
 def _held() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
@@ -159,9 +125,7 @@ def _held() -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
 def _holders(session: Session) -> list[str]:
     """Return the distinct values of `held_by`, skipping through the index instead of reading every held job."""
     first = sa.select(sa.func.min(Job.held_by).label("held_by")).where(*_held()).cte("holders", recursive=True)
-    following = (
-        sa.select(sa.func.min(Job.held_by)).where(*_held(), Job.held_by > first.c.held_by).scalar_subquery()
-    )
+    following = sa.select(sa.func.min(Job.held_by)).where(*_held(), Job.held_by > first.c.held_by).scalar_subquery()
     holders = first.union_all(sa.select(following).where(first.c.held_by.is_not(None)))
     return [held_by for held_by in session.scalars(sa.select(holders.c.held_by)) if held_by is not None]
 

@@ -51,9 +51,7 @@ def begin(session: Session, workspace_id: uuid.UUID, key: str, request: bytes) -
         Conflict: the key was used for another request. Invalid: not a usable key.
     """
     if not key or len(key) > MAX_KEY or not key.isprintable():
-        raise Invalid(
-            f"Idempotency-Key must be 1 to {MAX_KEY} printable characters.", code="bad_idempotency_key"
-        )
+        raise Invalid(f"Idempotency-Key must be 1 to {MAX_KEY} printable characters.", code="bad_idempotency_key")
     fingerprint = hashlib.sha256(request).hexdigest()
     statement = insert(IdempotencyKey).values(workspace_id=workspace_id, key=key, fingerprint=fingerprint)
     if session.execute(statement.on_conflict_do_nothing().returning(IdempotencyKey.key)).first():

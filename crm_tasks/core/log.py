@@ -35,9 +35,7 @@ def rarely(key: str, seconds: float = 60.0) -> bool:
 def level() -> int:
     """Return the level of this process: LOG_LEVEL, else WARNING in production and INFO elsewhere."""
     config = settings()
-    return logging.getLevelNamesMapping().get(
-        config.log_level, logging.WARNING if config.production else logging.INFO
-    )
+    return logging.getLevelNamesMapping().get(config.log_level, logging.WARNING if config.production else logging.INFO)
 
 
 def configure() -> None:

@@ -59,7 +59,7 @@ def snapshot() -> dict[str, int]:
 
 def _after_fork() -> None:
     """A child counts for itself, from nothing, with a lock that no lost thread holds."""
-    global _lock  # noqa: PLW0603
+    global _lock
     _lock = threading.Lock()
     _counts.clear()
 

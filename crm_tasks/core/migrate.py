@@ -30,8 +30,8 @@ def head() -> str:
 
 def current() -> str | None:
     """Return the version the database is at; None if it has no tables yet."""
-    with db.autocommit() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with db.transaction() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(revision: str = "head") -> None:

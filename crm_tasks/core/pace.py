@@ -14,7 +14,7 @@ from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
 
-# KEYS: when the next slot is free, and the virtual tail. ARGV: microseconds between slots. Returns microseconds to wait.
+# KEYS: when the next slot is free, and the virtual tail. ARGV: microseconds between slots. Returns how many to wait.
 _SLOT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -1,4 +1,4 @@
-"""Tables that grow with every webhook are partitioned by id (UUIDv7, so by time): old parts are dropped, not deleted."""
+"""Tables that grow with every webhook are partitioned by id (UUIDv7, so by time): old parts are dropped whole."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,15 +28,16 @@ class Partitioned:
 
     def following(self, start: datetime) -> datetime:
         """Return when the next part begins."""
-        return (
-            (start + timedelta(days=32)).replace(day=1) if self.part == "month" else start + timedelta(days=1)
-        )
+        return (start + timedelta(days=32)).replace(day=1) if self.part == "month" else start + timedelta(days=1)
 
     def name(self, start: datetime) -> str:
         """Return the name of the part."""
         return f"{self.table}_{start:%Y%m%d}"
 
 
+_PARTS = sa.text("""
+    SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:table)
+""")
 TABLES = (Partitioned("inbound_events", "day"), Partitioned("status_events", "month"))
 
 
@@ -59,12 +60,7 @@ def ensure(session: Session, moment: datetime) -> None:
 def drop_older(session: Session, table: str, moment: datetime) -> list[str]:
     """Drop the parts of a table that end before a moment, and return their names."""
     wanted = next(t for t in TABLES if t.table == table)
-    names = session.scalars(
-        sa.text(
-            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:t)"
-        ),
-        {"t": table},
-    )
+    names = session.scalars(_PARTS, {"table": table})
     dropped = []
     for name in sorted(names):
         suffix = name.removeprefix(f"{table}_")

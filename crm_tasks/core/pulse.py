@@ -27,7 +27,8 @@ log = get_logger(__name__)
 _TICK = 1.0
 _REGISTER = """
     INSERT INTO processes (id, kind, name, host, pid, queues, tasks, pool, concurrency, version)
-    VALUES (%(id)s, %(kind)s, %(name)s, %(host)s, %(pid)s, %(queues)s, %(tasks)s, %(pool)s, %(concurrency)s, %(version)s)
+    VALUES (%(id)s, %(kind)s, %(name)s, %(host)s, %(pid)s, %(queues)s, %(tasks)s, %(pool)s, %(concurrency)s,
+            %(version)s)
     ON CONFLICT (id) DO NOTHING
 """
 _BEAT = "UPDATE processes SET seen_at = now(), counters = %s, running = %s WHERE id = %s"
@@ -183,7 +184,7 @@ _lock = threading.Lock()
 
 def start(identity: Identity, over_limit: Callable[[Claim], None] | None = None) -> Pulse:
     """Begin the pulse of this process; a second call in the same process returns the first."""
-    global _current  # noqa: PLW0603
+    global _current
     with _lock:
         if _current is None:
             _current = Pulse(identity, over_limit)
@@ -192,7 +193,7 @@ def start(identity: Identity, over_limit: Callable[[Claim], None] | None = None)
 
 def _after_fork() -> None:
     """A lock that another thread held at the fork would stay locked for ever in the child."""
-    global _lock, _current  # noqa: PLW0603
+    global _lock, _current
     _lock, _current = threading.Lock(), None
 
 

@@ -59,12 +59,8 @@ _EMAIL_BACKOFF = (MINUTE, 5 * MINUTE, 30 * MINUTE, 120 * MINUTE)
 _WEBHOOK_BACKOFF = (5.0, 5 * MINUTE, 30 * MINUTE, *(h * HOUR for h in (2, 5, 10, 14, 20, 24)))
 
 
-def _policy(
-    attempts: int, backoff: tuple[float, ...], limit: float, age: float, pool: str = "threads"
-) -> QueuePolicy:
-    return QueuePolicy(
-        attempts=attempts, backoff=backoff, time_limit=limit, target_age=age, pool=pool, keep_days=7.0
-    )
+def _policy(attempts: int, backoff: tuple[float, ...], limit: float, age: float, pool: str = "threads") -> QueuePolicy:
+    return QueuePolicy(attempts=attempts, backoff=backoff, time_limit=limit, target_age=age, pool=pool, keep_days=7.0)
 
 
 # fmt: off
@@ -127,9 +123,7 @@ def _overridden(env: Env, queue: Queue, policy: QueuePolicy, default_cap: int | 
     return replace(
         policy,
         attempts=env.int(name + "ATTEMPTS", policy.attempts, validate=check.Range(1, 100)),
-        backoff=tuple(
-            env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1))
-        ),
+        backoff=tuple(env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1))),
         time_limit=env.float(name + "TIME_LIMIT", policy.time_limit, validate=positive),
         target_age=env.float(name + "TARGET_AGE", policy.target_age, validate=positive),
         keep_days=env.float(name + "KEEP_DAYS", policy.keep_days, validate=positive),

@@ -93,14 +93,14 @@ _manager: RedisManager | None = None
 
 def manager() -> RedisManager:
     """Return the manager of this process; a forked child gets one of its own."""
-    global _manager  # noqa: PLW0603
+    global _manager
     if _manager is None:
         _manager = RedisManager()
     return _manager
 
 
 def _after_fork() -> None:
-    global _manager  # noqa: PLW0603
+    global _manager
     _manager = None
 
 
@@ -118,7 +118,7 @@ def wait_until_ready(name: Name = "main", *, seconds: float | None = 30.0) -> No
     while not manager().ping(name):
         if deadline is not None and time.monotonic() + pause > deadline:
             raise ConfigError(
-                f"Redis ({name}) did not answer within {seconds:g} s. Check REDIS_URL; `crm status` tells what is wrong."
+                f"Redis ({name}) did not answer within {seconds:g} s. Check REDIS_URL; `crm status` tells more."
             )
         time.sleep(pause)
         pause = min(pause * 2, RETRY_CAP)

@@ -31,10 +31,8 @@ class LedgerBackend(BaseBackend):
             wanted = uuid.UUID(str(task_id))
         except ValueError:
             return {"status": states.PENDING, "result": None}
-        with db.autocommit() as connection:
-            row = connection.execute(
-                sa.select(Job.state, Job.result, Job.errors).where(Job.id == wanted)
-            ).first()
+        with db.transaction() as session:
+            row = session.execute(sa.select(Job.state, Job.result, Job.errors).where(Job.id == wanted)).first()
         if row is None:
             return {"status": states.PENDING, "result": None}
         result: Any = row.result

@@ -109,9 +109,7 @@ def added(histograms_: Iterable[Sequence[int]]) -> list[int]:
 
 
 def _fold(rows: Iterable[Any]) -> dict[tuple[datetime, str, str], tuple[list[int], list[int]]]:
-    folded: dict[tuple[datetime, str, str], tuple[list[int], list[int]]] = defaultdict(
-        lambda: (empty(), empty())
-    )
+    folded: dict[tuple[datetime, str, str], tuple[list[int], list[int]]] = defaultdict(lambda: (empty(), empty()))
     for row in rows:
         run, wait = folded[row.minute, row.queue, row.state]
         run[row.run] += row.jobs

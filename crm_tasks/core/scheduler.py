@@ -8,13 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from celery.beat import Scheduler
-from sqlalchemy.dialects.postgresql import insert
 
 from crm_tasks.config import settings
 from crm_tasks.core import calendar, db, holds, pulse, rollup, sweep
-from crm_tasks.core.jobs.model import Watermark
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.redis import manager
@@ -26,6 +23,11 @@ TICK = 0.5
 BUSY_TICK = 0.1
 # The watermark by which everybody sees how old the last tick of any scheduler is.
 WATERMARK = "scheduler"
+
+
+_MARK = """
+    INSERT INTO watermarks (name, at) VALUES (%s, now()) ON CONFLICT (name) DO UPDATE SET at = excluded.at
+"""
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class LedgerScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._postgres_since: float | None = None
+        self._planned = False
         self._chores = [
             Chore("tick", 1.0, _leave_mark),
             Chore("calendar", 0.5, self._fire),
@@ -57,8 +60,6 @@ class LedgerScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         """Announce this process; the schedule itself is in the ledger."""
-        self._entries = list(self.app.conf.beat_schedule.values())
-        self._planned = False
         pulse.start(pulse.Identity(kind="scheduler", name="scheduler"))
 
     def tick(self, *_: Any, **__: Any) -> float:
@@ -76,7 +77,7 @@ class LedgerScheduler(Scheduler):
         try:
             more = bool(chore.act())
         except Exception as error:  # noqa: BLE001  see above
-            if isinstance(error, sa.exc.SQLAlchemyError) and db.is_disconnect(error):
+            if db.is_disconnect(error):
                 self._postgres_since = None
             chore.due = time.monotonic() + max(chore.every, 1.0)
             if rarely(f"scheduler.{chore.name}", 10):
@@ -93,7 +94,7 @@ class LedgerScheduler(Scheduler):
         if not self._planned:
             db.retrying(calendar.plan, self._entries)
             self._planned = True
-        return any([db.retrying(calendar.fire, entry) for entry in self._entries])
+        return sum(db.retrying(calendar.fire, entry) for entry in self._entries) > 0
 
     def _expire(self) -> int:
         """Take back leases, but only after a whole lease of undisturbed Postgres: sooner, no worker could renew."""
@@ -103,6 +104,10 @@ class LedgerScheduler(Scheduler):
         if not db.retrying(sweep.postgres_settled):
             return 0
         return sweep.expire_leases()
+
+    @property
+    def _entries(self) -> list[calendar.Entry]:
+        return list(self.app.conf.beat_schedule.values())
 
     @property
     def schedule(self) -> dict:
@@ -123,9 +128,7 @@ class LedgerScheduler(Scheduler):
 
 def _leave_mark() -> None:
     with db.autocommit() as connection:
-        moment = sa.func.clock_timestamp()
-        statement = insert(Watermark).values(name=WATERMARK, at=moment)
-        connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"at": moment}))
+        connection.execute(_MARK, (WATERMARK,))
 
 
 def _ring_due() -> bool:
@@ -133,7 +136,7 @@ def _ring_due() -> bool:
         if rarely("scheduler.broker"):
             log.warning("scheduler.broker_away")
         return False
-    return any([sweep.ring_due(queue) for queue in Queue])
+    return sum(sweep.ring_due(queue) for queue in Queue) > 0
 
 
 def _ring_lost() -> bool:

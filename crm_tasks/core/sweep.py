@@ -79,9 +79,7 @@ _RING_AGAIN = sa.text("""
                  ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id, task, queue, priority
 """)
-_UNRUNG_COUNT = sa.text(
-    "SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND rung_at IS NOT NULL"
-)
+_UNRUNG_COUNT = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND rung_at IS NOT NULL")
 _RUNNING_COUNT = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'running'")
 _EXPIRED = sa.text("""
     SELECT j.id, j.task, j.queue, j.args, j.claim_no, j.crashes, j.worker, p.stopped_at IS NOT NULL AS stopped
@@ -96,14 +94,14 @@ _TAKE_BACK = sa.text("""
         errors = errors || cast(:errors AS jsonb), fingerprint = coalesce(:fingerprint, fingerprint)
     WHERE id = :id AND claim_no = :claim_no AND state = 'running' AND lease_until < now()
 """)
-_FREE_KNOWN = sa.text("""
+_FREE_KNOWN = """
     UPDATE jobs SET held_by = NULL, rung_at = NULL
     WHERE id IN (SELECT j.id FROM jobs j
-                 WHERE j.state = 'queued' AND j.held_by = :marker AND EXISTS (
-                     SELECT 1 FROM processes p WHERE p.stopped_at IS NULL AND p.seen_at > now() - :lease
+                 WHERE j.state = 'queued' AND j.held_by = %(marker)s AND EXISTS (
+                     SELECT 1 FROM processes p WHERE p.stopped_at IS NULL AND p.seen_at > now() - %(lease)s
                        AND j.queue = ANY(p.queues) AND j.task = ANY(p.tasks))
                  ORDER BY j.id LIMIT 5000 FOR UPDATE SKIP LOCKED)
-""")
+"""
 
 
 class LostLease(Transient):
@@ -135,19 +133,16 @@ def ring_due(queue: Queue) -> bool:
 
 
 def _room(session: Session, queue: Queue) -> int:
-    rung: int = session.scalar(_UNRUNG_COUNT, {"queue": queue})  # type: ignore[assignment]
+    rung: int = session.scalar(_UNRUNG_COUNT, {"queue": queue})
     cap = settings().queues[queue].concurrency
     if cap is None:
         return RUNG_AT_ONCE - rung
-    running: int = session.scalar(_RUNNING_COUNT, {"queue": queue})  # type: ignore[assignment]
+    running: int = session.scalar(_RUNNING_COUNT, {"queue": queue})
     return cap - running - rung
 
 
 def _active_holds(session: Session) -> dict[str, str]:
-    return {
-        scope: str(hold_id)
-        for scope, hold_id in session.execute(sa.select(Hold.scope, Hold.id).where(active()))
-    }
+    return {scope: str(hold_id) for scope, hold_id in session.execute(sa.select(Hold.scope, Hold.id).where(active()))}
 
 
 def _hold_on(pick: sa.Row, queue: Queue, holds: dict[str, str]) -> str | None:
@@ -203,7 +198,8 @@ def at_broker(queue: str) -> set[str]:
     """
     if not settings().broker_is_redis:
         with current_app.producer_pool.acquire(block=True) as producer:
-            return _EVERYTHING if producer.channel.queue_declare(queue, passive=True).message_count else set()
+            declared = producer.channel.queue_declare(queue, passive=True)
+            return _EVERYTHING if declared.message_count else set()
     pipe = manager().client("broker").pipeline(transaction=False)
     for key in ring.broker_keys(queue):
         pipe.lrange(key, 0, RUNG_AT_ONCE * 5)
@@ -240,9 +236,7 @@ def expire_leases() -> int:
 def _take_back(row: sa.Row) -> int:
     crashes = 0 if row.stopped else 1
     poison = row.crashes + crashes >= settings().queues[row.queue].poison_after
-    error = LostLease(
-        "the worker that ran it went away" + (" for the last time" if poison else ""), code="lost_lease"
-    )
+    error = LostLease("the worker that ran it went away" + (" for the last time" if poison else ""), code="lost_lease")
     if poison:
         error = LostLease(f"poison: {row.crashes + 1} workers died while they ran it", code="poison")
     state = JobState.DEAD if poison else JobState.QUEUED
@@ -259,7 +253,7 @@ def _take_back(row: sa.Row) -> int:
     with db.transaction() as session:
         if poison:
             registry.follow(session, row.task, state, error, row.args)
-        done = session.execute(_TAKE_BACK, values).rowcount  # type: ignore[attr-defined]
+        done = db.changed(session.execute(_TAKE_BACK, values))
         if not done:
             session.rollback()
     if done:
@@ -291,9 +285,7 @@ def park_unknown(job_id: str, task: str) -> None:
         return
     with db.autocommit() as connection:
         connection.execute(
-            sa.update(Job)
-            .where(Job.id == wanted, Job.state == JobState.QUEUED)
-            .values(held_by=UNKNOWN_TASK, rung_at=None)
+            "UPDATE jobs SET held_by = %s, rung_at = NULL WHERE id = %s AND state = 'queued'", (UNKNOWN_TASK, wanted)
         )
 
 

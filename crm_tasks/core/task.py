@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import psycopg
 import sqlalchemy as sa
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
@@ -50,7 +51,7 @@ class CRMTask(Task):
     max_retries = None
     follow: Follow | None = None
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override]
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Accept a job in a transaction of its own: `delay()` from a shell makes a row like every other.
 
         Raises:
@@ -68,14 +69,18 @@ class CRMTask(Task):
         if request.called_directly or request.is_eager:
             return self.run(*args, **kwargs)
         try:
-            job_id = registry.job_id(request.id)
+            job_id = registry.job_id(request.id or "")
         except NotFound:
-            claims.not_in_ledger(request.id)
+            claims.not_in_ledger(request.id or "")
             raise Ignore from None
-        claim = claims.claim(job_id, queue=queue_of(self.name), worker=_worker_name())
+        beat = pulse.current() or pulse.start(
+            pulse.Identity(kind="child", name=request.hostname or "worker"), over_limit
+        )
+        claim = claims.claim(job_id, queue=queue_of(self.name), worker=beat.name)
         if claim is None:
             raise Ignore
-        return _run(self if claim.task == self.name else registry.task_named(claim.task), claim)
+        _run(self if claim.task == self.name else registry.task_named(claim.task), claim, beat)
+        return None
 
 
 # --- what a task's body uses -------------------------------------------------------------------------------------
@@ -128,7 +133,7 @@ def until_stored(write: Callable[[], T]) -> T:
     while True:
         try:
             return write()
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
             if not db.is_transient(error):
                 raise
             log.warning("job.outcome_waits", error=type(error).__name__)
@@ -184,7 +189,7 @@ def _outcome(task: CRMTask, claim: Claim) -> None:
             until_stored(lambda: _finish(claim, result))
     except SoftTimeLimitExceeded:
         _left(claim, TimeLimit(f"ran longer than {settings().queues[claim.queue].time_limit:g} s"))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever a task raises is an outcome
         _left(claim, error)
     claims.wake_next(claim)
     if not claim.finished:
@@ -255,9 +260,7 @@ def _say(claim: Claim, how: claims.Leave, error: BaseException, moment: datetime
         log.error("job.dead", attempt=claim.attempt + 1, fingerprint=how.fingerprint, **facts)
     elif how.failures:
         metrics.count("jobs_retried")
-        log.warning(
-            "job.retry", attempt=claim.attempt + 1, of=claim.max_attempts, at=moment.isoformat(), **facts
-        )
+        log.warning("job.retry", attempt=claim.attempt + 1, of=claim.max_attempts, at=moment.isoformat(), **facts)
     else:
         metrics.count("jobs_snoozed")
         log.info(

@@ -3,21 +3,26 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 from celery import signals
 from celery.apps.worker import Worker as CeleryWorker
+from celery.concurrency import get_implementation
+from celery.concurrency.thread import TaskPool
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.functional import maybe_list
 from celery.utils.text import str_to_list
 from celery.worker import state as worker_state
+from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import Panel
 
 from crm_tasks.config import settings
 from crm_tasks.core import db, log, metrics, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
+from crm_tasks.core.pool import ThreadPool, connect
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.task import over_limit
 
@@ -28,16 +33,45 @@ THREADS, CHILDREN = 20, 2
 STUCK_SHARE = 0.25
 EX_STUCK = 75
 STOP_GRACE = 30.0
+EVENTS_EVERY, EVENTS_AT_ONCE = 0.25, 1_000
+
+
+class Consumer(CeleryConsumer):
+    """Celery's consumer, with events for Flower sent a few times a second by a thread instead of after each job.
+
+    The loop's thread hands out the work: every moment that it waits for a socket, no job starts.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        threading.Thread(target=self._send_events, name="events", daemon=True).start()
+
+    def on_send_event_buffered(self) -> None:
+        """Leave a buffered event to the thread."""
+
+    def _send_events(self) -> None:
+        while True:
+            time.sleep(EVENTS_EVERY)
+            dispatcher = self.event_dispatcher
+            if dispatcher is None:
+                continue
+            dispatcher.buffer_limit = EVENTS_AT_ONCE
+            with suppress(*self.connection_errors, *self.channel_errors):
+                dispatcher.flush()
 
 
 class Worker(CeleryWorker):
     """Celery's worker, which also takes the older names of queues and knows its size without `-c`."""
 
-    def __init__(self, *args: Any, concurrency: Any = None, **kwargs: Any) -> None:
-        pool = kwargs.get("pool_cls") or kwargs.get("pool")
-        threads = "thread" in str(pool).lower()
-        concurrency = concurrency or settings().queue_concurrency or (THREADS if threads else CHILDREN)
-        super().__init__(*args, concurrency=concurrency, **kwargs)
+    def __init__(self, *args: Any, concurrency: Any = None, pool: Any = None, pool_cls: Any = None, **kw: Any) -> None:
+        chosen = get_implementation(pool or pool_cls or self.app.conf.worker_pool)
+        threads = issubclass(chosen, TaskPool)
+        super().__init__(
+            *args,
+            concurrency=concurrency or settings().queue_concurrency or (THREADS if threads else CHILDREN),
+            pool=ThreadPool if threads else chosen,
+            **kw,
+        )
 
     def setup_queues(self, include: Any, exclude: Any = None) -> None:
         """Select queues by their names or older names.
@@ -54,16 +88,12 @@ class Worker(CeleryWorker):
         super().setup_queues(include, exclude)
 
 
-@signals.setup_logging.connect
-def _log_as_json(**_: Any) -> None:
-    log.configure()
-
-
 @signals.worker_init.connect
 def _wait_for_stores(sender: Any, **_: Any) -> None:
     """Start only with both stores there: bounded, then a clear exit that a supervisor can act on."""
-    size = min(sender.concurrency or 1, settings().database_pool_size)
-    db.configure(pool_size=size if "thread" in str(sender.pool_cls).lower() else 2, pool_timeout=30.0)
+    threads = issubclass(get_implementation(sender.pool_cls), TaskPool)
+    size = min(sender.concurrency, settings().database_pool_size) if threads else 2
+    db.configure(pool_size=size, pool_timeout=30.0)
     try:
         if settings().broker_is_redis:
             redis.wait_until_ready("broker")
@@ -76,11 +106,9 @@ def _wait_for_stores(sender: Any, **_: Any) -> None:
 
 @signals.worker_ready.connect
 def _begin(sender: Any, **_: Any) -> None:
-    worker = sender.controller if hasattr(sender, "controller") else sender
+    worker = sender.controller
     queues = tuple(str(name) for name in worker.app.amqp.queues.consume_from)
-    pool = (
-        "threads" if "thread" in worker.pool_cls.__module__ else worker.pool_cls.__module__.rsplit(".", 1)[-1]
-    )
+    pool = "threads" if isinstance(worker.pool, ThreadPool) else type(worker.pool).__module__.rsplit(".", 1)[-1]
     identity = pulse.Identity(
         kind="worker",
         name=worker.hostname,
@@ -98,6 +126,7 @@ def _begin(sender: Any, **_: Any) -> None:
         queues={name: _limits(name) for name in queues},
         database_connections=_connections(worker, pool),
     )
+    connect(worker.pool, sender.hub)
     threading.Thread(target=_watch_stuck, args=(worker, beat), name="stuck", daemon=True).start()
 
 
@@ -114,11 +143,9 @@ def _limits(queue: str) -> dict[str, Any]:
 def _connections(worker: Any, pool: str) -> dict[str, int]:
     """Return how many connections this worker may open, beside what the server has and allows."""
     each = min(worker.concurrency, settings().database_pool_size) + 1 if pool == "threads" else 3
-    with db.autocommit() as connection:
-        allowed = int(connection.scalar(sa.text("SHOW max_connections")))  # type: ignore[arg-type]
-        used = connection.scalar(
-            sa.text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
-        )
+    with db.transaction() as session:
+        allowed = int(session.scalar(sa.text("SHOW max_connections")))
+        used = session.scalar(sa.text("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"))
     mine = each if pool == "threads" else each * worker.concurrency + 1
     return {"mine": mine, "in_use": used or 0, "allowed": allowed}
 
@@ -158,7 +185,7 @@ def _end(**_: Any) -> None:
 
 
 @signals.task_unknown.connect
-def _on_unknown_task(name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002  Celery's name
+def _on_unknown_task(name: str = "", id: str = "", **_: Any) -> None:
     threading.Thread(target=sweep.park_unknown, args=(str(id), str(name)), daemon=True).start()
 
 

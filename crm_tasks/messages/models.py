@@ -113,13 +113,15 @@ class MessageState(StrEnum):
     CANCELLED = "cancelled"
 
 
-# How far a provider says a message has come; a status is believed only if it is further than what is known.
+# How far a provider says a message has come; a status is believed only if it is further than what is known. A failure
+# reported after a delivery (to another device) does not undo it.
 RANK = {
     MessageState.ACCEPTED: 1,
     MessageState.SENT: 2,
-    MessageState.DELIVERED: 3,
-    MessageState.READ: 4,
-    MessageState.PLAYED: 5,
+    MessageState.FAILED: 3,
+    MessageState.DELIVERED: 4,
+    MessageState.READ: 5,
+    MessageState.PLAYED: 6,
 }
 
 
@@ -164,11 +166,6 @@ class Message(Base):
     read_at: Mapped[Moment | None]
     played_at: Mapped[Moment | None]
     failed_at: Mapped[Moment | None]
-
-    # What the customer did to it afterwards; the first content stays in `content`.
-    edited_content: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    edited_at: Mapped[Moment | None]
-    deleted_at: Mapped[Moment | None]
 
     __table_args__ = (
         state_check("direction", Direction),

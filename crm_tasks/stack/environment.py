@@ -12,14 +12,17 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from crm_tasks.config import settings
+from crm_tasks.config import Settings, settings
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.stack import home as homes
+from crm_tasks.stack import postgres, valkey
 
 REDIS = frozenset({"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USER", "REDIS_PASSWORD"})
 AI = frozenset({"AI_BASE_URL", "AI_API_KEY"})
+WEBHOOK = "SANDBOX_WEBHOOK_URL"
 # Rewritten at every start: they hold only as long as what they name is what runs.
-ADDRESSES = frozenset({"DATABASE_URL", "REDIS_URL"}) | AI
+ADDRESSES = frozenset({"DATABASE_URL", "REDIS_URL", WEBHOOK}) | AI
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +53,23 @@ def plan(home: Path, *, sandbox: bool) -> Plan:
 
 def apply(home: Path, decided: Plan) -> None:
     """Write the addresses of this start to CRM_HOME/env and bring the settings of this process up to date."""
-    given = _given(home)
+    given, known = _given(home), homes.values(home)
     os.environ["CRM_HOME"] = str(home)
+    if decided.postgres:
+        # A blank one, or none, is no obstacle to reading the ports.
+        os.environ["DATABASE_URL"] = postgres.address(0, "")
     settings.cache_clear()
-    config, known = settings(), homes.values(home)
+    config = settings()
     addresses: dict[str, str] = {}
     if decided.postgres:
-        login = f"crm:{known['POSTGRES_PASSWORD']}"
-        addresses["DATABASE_URL"] = f"postgresql+psycopg://{login}@127.0.0.1:{config.postgres_port}/crm"
+        addresses["DATABASE_URL"] = postgres.address(config.postgres_port, known["POSTGRES_PASSWORD"])
     if decided.valkey:
-        addresses["REDIS_URL"] = f"redis://:{known['VALKEY_PASSWORD']}@127.0.0.1:{config.valkey_port}/0"
+        addresses["REDIS_URL"] = valkey.address(config.valkey_port, known["VALKEY_PASSWORD"])
     if decided.sandbox_ai:
         addresses["AI_BASE_URL"] = f"http://127.0.0.1:{config.sandbox_port}/v1"
         addresses["AI_API_KEY"] = known.get("AI_API_KEY") or "sandbox-" + secrets.token_urlsafe(18)
+    if decided.sandbox and WEBHOOK not in given:
+        addresses[WEBHOOK] = f"{web_url(config)}/webhooks/whatsapp"
     kept = {key: value for key, value in known.items() if key not in ADDRESSES}
     homes.save(home, kept | addresses)
     # An address of an earlier start may have come in with a shell that had read CRM_HOME/env.
@@ -78,6 +85,17 @@ def of_children() -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
     paths = [path for path in os.environ.get("PATH", os.defpath).split(os.pathsep) if path != programs]
     return {**os.environ, "PATH": os.pathsep.join([programs, *paths]), "PYTHONUNBUFFERED": "1"}
+
+
+def web_url(config: Settings) -> str:
+    """Return where a browser on this machine finds the web app."""
+    host = _WILDCARDS.get(config.host) or (f"[{config.host}]" if ":" in config.host else config.host)
+    return f"http://{host}:{config.port}"
+
+
+def wants_colour() -> bool:
+    """Say whether the user allows colours on a terminal (see no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def stop_grace() -> float:
@@ -96,6 +114,4 @@ def _given(home: Path) -> dict[str, str]:
     """Return what the user set, without blanks and without what CRM_HOME/env says just the same."""
     ours = homes.values(home)
     dotenv = {key: value for key, value in dotenv_values(".env").items() if value is not None}
-    return {
-        key: value for key, value in (dotenv | dict(os.environ)).items() if value and ours.get(key) != value
-    }
+    return {key: value for key, value in (dotenv | dict(os.environ)).items() if value and ours.get(key) != value}

@@ -41,8 +41,7 @@ class Group:
 def birth(pid: int) -> str:
     """Return when a process was born, unique with its pid; `-` if it is gone or the system cannot say."""
     try:
-        # The name of the program may hold spaces and brackets: the fields are counted after its closing one.
-        fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        fields = _fields(PROC / str(pid) / "stat")
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return "-"
@@ -55,26 +54,35 @@ def end(groups: Iterable[Group]) -> list[int]:
     A group whose leader's pid now belongs to another process is not touched. One whose leader is gone is still
     ours: the kernel gives nobody a pid that names a living group.
     """
-    left = [group for group in groups if _is_ours(group)]
+    left = [group for group in _living(groups) if birth(group.pid) in ("-", group.birth)]
+    asked, told = time.monotonic(), [group.pid for group in left]
     for group in left:
         _tell(group, group.signal)
-    asked, told = time.monotonic(), [group.pid for group in left]
-    while left := [group for group in left if _lives(group)]:
+    while left := _living(left):
+        waited = time.monotonic() - asked
         for group in left:
-            if time.monotonic() - asked > group.patience:
+            if waited > group.patience:
                 _tell(group, signal.SIGKILL)
-        if time.monotonic() - asked > max(group.patience for group in left) + 5:
+        if waited > max(group.patience for group in left) + 5:
             break
         time.sleep(POLL)
     return told
 
 
-def _is_ours(group: Group) -> bool:
-    now = birth(group.pid)
-    return _lives(group) and (now in ("-", group.birth) or group.birth == "-")
+def _living(groups: Iterable[Group]) -> list[Group]:
+    """Return the groups with a member that is more than a zombie: there may be nobody to reap those."""
+    if not PROC.exists():
+        return [group for group in groups if _exists(group)]
+    numbers = set()
+    for stat in PROC.glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, number, *_ = _fields(stat)
+            if state != "Z":
+                numbers.add(int(number))
+    return [group for group in groups if group.pid in numbers]
 
 
-def _lives(group: Group) -> bool:
+def _exists(group: Group) -> bool:
     try:
         os.killpg(group.pid, 0)
     except ProcessLookupError:
@@ -82,6 +90,11 @@ def _lives(group: Group) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _fields(stat: Path) -> list[str]:
+    """Return state, parent, group and the rest; the name of the program before them may hold spaces and brackets."""
+    return stat.read_text(errors="replace").rpartition(")")[2].split()
 
 
 def _tell(group: Group, number: int) -> None:

@@ -5,6 +5,7 @@ Its one rule: what was generated once is never generated again, for data is encr
 
 import fcntl
 import os
+import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
@@ -47,7 +48,10 @@ class AlreadyRunning(ConfigError):
 def make(home: Path) -> None:
     """Create CRM_HOME and its log directory, for its owner alone."""
     for directory in (home, home / "log"):
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"{directory} cannot be made ({error.strerror}): set CRM_HOME.") from None
         owner = directory.stat().st_uid
         if owner != os.geteuid():
             raise ConfigError(
@@ -113,9 +117,7 @@ def is_locked(home: Path) -> bool:
 def values(home: Path) -> dict[str, str]:
     """Return what CRM_HOME/env says."""
     path = home / "env"
-    return (
-        {key: value for key, value in dotenv_values(path).items() if value is not None} if path.exists() else {}
-    )
+    return {key: value for key, value in dotenv_values(path).items() if value is not None} if path.exists() else {}
 
 
 def generate(home: Path) -> dict[str, str]:
@@ -129,7 +131,14 @@ def generate(home: Path) -> dict[str, str]:
 
 def save(home: Path, content: Mapping[str, str]) -> None:
     """Write CRM_HOME/env."""
-    write(home / "env", _HEADER + "".join(f"{key}={value}\n" for key, value in content.items()))
+    write(home / "env", _HEADER + "".join(f"{key}={_quoted(value)}\n" for key, value in content.items()))
+
+
+def _quoted(value: str) -> str:
+    """Return a value as dotenv files take it; ours need nothing, what somebody added by hand may."""
+    if re.fullmatch(r"[\w@%+=:,./-]*", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def write(path: Path, text: str, *, durable: bool = True) -> None:

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -70,9 +71,7 @@ def choose(directory: Path) -> Identity:
 def _programs() -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(
-            "There is no embedded Postgres for this machine: set DATABASE_URL to a Postgres of yours."
-        )
+        raise ConfigError("There is no embedded Postgres for this machine: set DATABASE_URL to a Postgres of yours.")
     # Found, not imported: importing the package starts looking for its own servers.
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
@@ -87,10 +86,13 @@ def _has_name(uid: int) -> bool:
 
 def _account() -> pwd.struct_passwd:
     """Return an account that is not root's: postgres, nobody, or whatever this machine has."""
-    known = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_uid != 0}
-    if not known:
-        raise ConfigError("Postgres refuses to run as root and there is no other account: set DATABASE_URL.")
-    return known.get("postgres") or known.get("nobody") or next(iter(known.values()))
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    for entry in pwd.getpwall():
+        if entry.pw_uid != 0:
+            return entry
+    raise ConfigError("Postgres refuses to run as root and there is no other account: set DATABASE_URL.")
 
 
 def _enter_name_space(outside_uid: int, outside_gid: int, uid: int, gid: int) -> None:
@@ -157,9 +159,7 @@ def _directory_of(moved: Path, owner: tuple[int, int]) -> Path:
             os.chown(directory, *owner)
             moved.symlink_to(directory)
             return directory
-    raise ConfigError(
-        f"Postgres cannot run as root, and neither {' nor '.join(map(str, SHARED))} can be written."
-    )
+    raise ConfigError(f"Postgres cannot run as root, and neither {' nor '.join(map(str, SHARED))} can be written.")
 
 
 def _copied(programs: Path, directory: Path, owner: tuple[int, int]) -> Path:
@@ -172,9 +172,7 @@ def _copied(programs: Path, directory: Path, owner: tuple[int, int]) -> Path:
         # auditwheel's libraries lie beside the package and are found by a relative path.
         for source in (package, package.with_name(f"{PACKAGE}.libs")):
             if source.exists():
-                shutil.copytree(
-                    source, half / source.name, ignore=shutil.ignore_patterns("include", "__pycache__")
-                )
+                shutil.copytree(source, half / source.name, ignore=shutil.ignore_patterns("include", "__pycache__"))
         for path in (half, *half.rglob("*")):
             os.chown(path, *owner, follow_symlinks=False)
         half.rename(target)

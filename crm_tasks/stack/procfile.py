@@ -47,9 +47,7 @@ class Line:
         if kind.order == THREADS.order:
             kind = replace(kind, grace=stop_grace)
         first = "exec env" if _ASSIGNMENT.match(self.command) else "exec"
-        return Program(
-            name=self.name, argv=["/bin/sh", "-c", f"{first} {self.command}"], kind=kind, env=env, cwd=cwd
-        )
+        return Program(name=self.name, argv=["/bin/sh", "-c", f"{first} {self.command}"], kind=kind, env=env, cwd=cwd)
 
 
 def find() -> Path:

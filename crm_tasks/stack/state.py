@@ -84,6 +84,11 @@ class Record:
         self._path.unlink(missing_ok=True)
 
 
+def was_killed(home: Path) -> bool:
+    """Say whether the last supervisor of this CRM_HOME had no time to stop; asked by the next, who holds the lock."""
+    return (home / _FILE).exists()
+
+
 def end_leftovers(home: Path) -> int:
     """End the processes of a supervisor that was killed together with its guard; return how many there were.
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 from crm_tasks.core.errors import ConfigError
@@ -39,7 +40,14 @@ class Interrupts:
     def install(self) -> None:
         """Take over the signals of this process."""
         for number in STOPPING:
-            signal.signal(number, self._received)
+            # nohup: a terminal that closes is not to matter.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._received)
+
+    def ignore(self) -> None:
+        """Hear no more of them: nothing is left to stop, and one in Python's last moment would look like a crash."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
 
     def breakable(self, step: Callable[[], None]) -> None:
         """Run a step that a signal may break off."""
@@ -97,6 +105,7 @@ class Guard:
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -105,12 +114,10 @@ class Guard:
         )
 
     def _tell(self, order: str) -> None:
-        try:
+        # A dead one is told everything again by keep().
+        with suppress(BrokenPipeError):
             assert self._popen.stdin
             self._popen.stdin.write(order.encode())
-            self._popen.stdin.flush()
-        except BrokenPipeError:
-            return
 
 
 class Supervisor:
@@ -182,9 +189,7 @@ class Supervisor:
         self._guard.watch(process.group)
         if process.popen and process.popen.stdout:
             descriptor = process.popen.stdout
-            self._selector.register(
-                descriptor, selectors.EVENT_READ, (process.name, Lines(descriptor.fileno()))
-            )
+            self._selector.register(descriptor, selectors.EVENT_READ, (process.name, Lines(descriptor.fileno())))
 
     def _reaped(self, process: Process) -> None:
         assert process.popen

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from crm_tasks.config import Settings, settings
+from crm_tasks.config import settings
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.stack import environment, ports, procfile, state, stores
 from crm_tasks.stack import home as homes
@@ -23,8 +23,8 @@ from crm_tasks.stack.valkey import Valkey
 from crm_tasks.stack.wait import probe_http, probe_postgres, probe_redis, wait_until_ready
 
 _EXTERNAL_TIMEOUT = 30.0
+_GUARD_PATIENCE = 6.0
 _WEB_TIMEOUT = 60.0
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - read, not bound
 Steps = Sequence[Callable[[], None]]
 
 
@@ -38,7 +38,7 @@ def up(*, sandbox: bool, prepare: Steps, ready: Callable[[], None] | None) -> No
         SystemExit: status 1, after one line on standard error, when the system cannot be started.
     """
     os.umask(0o077)
-    output = Output()
+    output = Output(colour=environment.wants_colour())
     try:
         home = environment.location()
         homes.make(home)
@@ -62,18 +62,19 @@ class _Start:
         self._grace = environment.stop_grace()
         self._procfile = procfile.find()
         self._lines = procfile.read(self._procfile)
+        for line in self._lines:
+            output.add(line.name)
         environment.apply(home, self._plan)
         self._config = settings()
         self._interrupts = Interrupts()
 
     def run(self, lock: homes.Lock, prepare: Steps, ready: Callable[[], None] | None) -> None:
         """Check, start, wait for the end, stop."""
-        lock.announce(web_url(self._config))
+        self._interrupts.install()
+        lock.announce(environment.web_url(self._config))
         embedded = self._stores()
         self._clear(embedded)
-        ports.check(self._ports())
-        self._interrupts.install()
-        record = state.Record(self._home, web_url(self._config))
+        record = state.Record(self._home, environment.web_url(self._config))
         supervisor = Supervisor(self._output, record, self._interrupts)
         try:
             with suppress(Stopped):
@@ -87,6 +88,7 @@ class _Start:
             started = time.monotonic()
             self._output.say("stopping")
             supervisor.stop()
+            self._interrupts.ignore()
             self._output.say(f"stopped in {time.monotonic() - started:.1f} s")
 
     def _stores(self) -> list[stores.Store]:
@@ -95,18 +97,19 @@ class _Start:
             password = self._secrets["POSTGRES_PASSWORD"]
             found.append(Postgres(self._home, port=self._config.postgres_port, password=password))
         if self._plan.valkey:
-            found.append(
-                Valkey(self._home, port=self._config.valkey_port, password=self._secrets["VALKEY_PASSWORD"])
-            )
+            found.append(Valkey(self._home, port=self._config.valkey_port, password=self._secrets["VALKEY_PASSWORD"]))
         return found
 
     def _clear(self, embedded: list[stores.Store]) -> None:
-        """End what a power loss or a kill left behind, so that its ports are free again."""
+        """End what a power loss or a kill left behind, and make sure that the ports are free."""
+        killed = state.was_killed(self._home)
         ended = state.end_leftovers(self._home)
         if ended:
             self._output.say(f"ended {ended} processes of an earlier run")
         for store in embedded:
             store.end_leftovers()
+        # Its guard may be at work still.
+        ports.check(self._ports(), patience=_GUARD_PATIENCE if killed else 0.0)
 
     def _ports(self) -> list[ports.Port]:
         config, names = self._config, {line.name for line in self._lines}
@@ -120,6 +123,7 @@ class _Start:
         return [port for needed, port in wanted if needed]
 
     def _start_stores(self, supervisor: Supervisor, embedded: list[stores.Store]) -> None:
+        self._interrupts.check()
         self._output.say(f"data, logs and secrets are in {self._home}")
         started = [(store, supervisor.start(store.program())) for store in embedded]
         for store, process in started:
@@ -147,19 +151,14 @@ class _Start:
         """Run until a signal; say `ready` when the web answers, however late that is."""
         started, said, answers = time.monotonic(), False, "web" not in {line.name for line in self._lines}
         while not self._interrupts.count:
-            supervisor.step()
             if answers:
+                supervisor.step()
                 continue
-            if probe_http(f"{web_url(self._config)}/live", 0.5).ok:
+            supervisor.step(0.05)
+            if probe_http(f"{environment.web_url(self._config)}/live", 0.5).ok:
                 answers = True
                 if ready:
                     ready()
             elif not said and time.monotonic() - started > _WEB_TIMEOUT:
                 said = True
                 self._output.say(f"!! the web has not answered for {_WEB_TIMEOUT:.0f} s: see its lines above")
-
-
-def web_url(config: Settings) -> str:
-    """Return where a browser on this machine finds the web app."""
-    host = _WILDCARDS.get(config.host) or (f"[{config.host}]" if ":" in config.host else config.host)
-    return f"http://{host}:{config.port}"

@@ -8,6 +8,7 @@ import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.stack import home as homes
@@ -16,6 +17,11 @@ from crm_tasks.stack.process import Kind, Program
 from crm_tasks.stack.wait import Probe, probe_redis
 
 KIND = Kind(order=5, grace=15, patience=10, first_restart=0.1, slowest_restart=5, is_store=True)
+
+
+def address(port: int, password: str) -> str:
+    """Return where the applications find it."""
+    return f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0"
 
 
 class Valkey:
@@ -33,7 +39,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """Return its address."""
-        return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
+        return address(self.port, self._password)
 
     def program(self) -> Program:
         """Return how to run it."""
@@ -79,7 +85,7 @@ class Valkey:
             "bind 127.0.0.1\n"
             f"port {self.port}\n"
             f'dir "{self._directory}"\n'
-            f"requirepass {self._password}\n"
+            f'requirepass "{self._password}"\n'
             "protected-mode yes\n"
             "daemonize no\n"
             "set-proc-title no\n"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from socket import gaierror
+from socket import gaierror, getaddrinfo
 from urllib.parse import SplitResult, urlsplit
 
 import psycopg
@@ -104,11 +104,16 @@ def wait_until_ready(
 def _probe(what: str, url: str, timeout: float, attempt: Callable[[float], None]) -> Probe:
     """Run an attempt in a thread of its own: the system's resolver knows no timeout."""
     started = time.monotonic()
+    resolved: list[bool] = []
     failures: list[_Failed | None] = []
 
     def run() -> None:
         try:
-            attempt(started + timeout)
+            if host := urlsplit(url).hostname:
+                getaddrinfo(host, None)
+            resolved.append(True)
+            # A little less than the whole, so that its own answer comes before ours for it.
+            attempt(started + timeout * 0.95)
             failures.append(None)
         except Exception as error:  # noqa: BLE001 - a probe reports, it does not raise
             failures.append(_classify(error))
@@ -117,7 +122,8 @@ def _probe(what: str, url: str, timeout: float, attempt: Callable[[float], None]
     thread.start()
     thread.join(timeout)
     latency = time.monotonic() - started
-    failure = failures[0] if failures else _Failed(Trouble.TIMEOUT, _PLAIN[Trouble.TIMEOUT])
+    late = Trouble.TIMEOUT if resolved else Trouble.DNS
+    failure = failures[0] if failures else _Failed(late, _PLAIN[late])
     if failure is None:
         return Probe(True, None, f"{what} at {_place(url)} answers.", latency)
     return Probe(False, failure.kind, f"{what} at {_place(url)}: {failure}.", latency)
@@ -216,11 +222,13 @@ _TYPES: tuple[tuple[Trouble, tuple[type[Exception], ...]], ...] = (
     (Trouble.DNS, (gaierror,)),
     (Trouble.REFUSED, (ConnectionRefusedError,)),
     (Trouble.TIMEOUT, (TimeoutError, redis.TimeoutError)),
+    (Trouble.AUTHENTICATION, (redis.AuthenticationError, redis.exceptions.NoPermissionError)),
 )
 _PLAIN = {
     Trouble.DNS: "its name does not resolve",
     Trouble.REFUSED: "nothing listens there",
     Trouble.TIMEOUT: "no answer in time",
+    Trouble.AUTHENTICATION: "it refuses these credentials",
 }
 
 

@@ -45,9 +45,7 @@ class Channel(Base):
     __tablename__ = "channels"
 
     id: Mapped[Id]
-    workspace_id: Mapped[uuid.UUID] = mapped_column(
-        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True
-    )
+    workspace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
     kind: Mapped[ChannelKind] = mapped_column(Choice(ChannelKind))
     name: Mapped[str]
     base_url: Mapped[str]
@@ -59,9 +57,7 @@ class Channel(Base):
     credentials: Mapped[dict[str, Any]] = mapped_column(Encrypted)
     # Names of the app secrets, so that an event can say which one signed it.
     signed_by: Mapped[Texts]
-    unknown_policy: Mapped[UnknownPolicy] = mapped_column(
-        Choice(UnknownPolicy), server_default=UnknownPolicy.HOLD
-    )
+    unknown_policy: Mapped[UnknownPolicy] = mapped_column(Choice(UnknownPolicy), server_default=UnknownPolicy.HOLD)
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -78,9 +74,7 @@ class ApiKey(Base):
     __tablename__ = "api_keys"
 
     id: Mapped[Id]
-    workspace_id: Mapped[uuid.UUID] = mapped_column(
-        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True
-    )
+    workspace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
     name: Mapped[str]
     prefix: Mapped[str]
     digest: Mapped[bytes] = mapped_column(unique=True)

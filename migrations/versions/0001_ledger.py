@@ -30,9 +30,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("workspace_id", sa.Uuid(), nullable=True),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_by", sa.Text(), nullable=True),
@@ -48,9 +46,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("body", JSONB(), nullable=True),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.PrimaryKeyConstraint("workspace_id", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index("ix_idempotency_keys_created_at", "idempotency_keys", ["created_at"], unique=False)
@@ -84,9 +80,7 @@ def upgrade() -> None:
         sa.Column("held_by", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.Text(), nullable=True),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("unique_key", sa.Text(), nullable=True),
@@ -102,9 +96,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("keep", sa.Interval(), nullable=True),
         sa.CheckConstraint("(state = 'running') = (lease_until IS NOT NULL)", name=op.f("ck_jobs_lease")),
-        sa.CheckConstraint(
-            "(state IN ('queued', 'running')) = (finished_at IS NULL)", name=op.f("ck_jobs_finished")
-        ),
+        sa.CheckConstraint("(state IN ('queued', 'running')) = (finished_at IS NULL)", name=op.f("ck_jobs_finished")),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'dead', 'cancelled')", name=op.f("ck_jobs_state")
         ),
@@ -150,9 +142,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL"),
     )
-    op.create_index(
-        "ix_jobs_revived", "jobs", ["state"], unique=False, postgresql_where=sa.text("revivals > 0")
-    )
+    op.create_index("ix_jobs_revived", "jobs", ["state"], unique=False, postgresql_where=sa.text("revivals > 0"))
     op.create_index(
         "ix_jobs_rung",
         "jobs",
@@ -160,9 +150,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'queued' AND rung_at IS NOT NULL"),
     )
-    op.create_index(
-        "ix_jobs_running", "jobs", ["queue"], unique=False, postgresql_where=sa.text("state = 'running'")
-    )
+    op.create_index("ix_jobs_running", "jobs", ["queue"], unique=False, postgresql_where=sa.text("state = 'running'"))
     op.create_index(
         "ix_jobs_serial_queued",
         "jobs",

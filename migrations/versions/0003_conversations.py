@@ -21,9 +21,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("value", JSON(), nullable=False),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account_updates")),
         sa.UniqueConstraint(
             "workspace_id", "field", "digest", name=op.f("uq_account_updates_workspace_id_field_digest")
@@ -39,9 +37,7 @@ def upgrade() -> None:
         sa.Column("profile_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attributes", JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("duplicate_of", sa.Uuid(), nullable=True),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.ForeignKeyConstraint(
             ["duplicate_of"], ["contacts.id"], name=op.f("fk_contacts_duplicate_of"), ondelete="SET NULL"
         ),
@@ -51,18 +47,14 @@ def upgrade() -> None:
     op.create_table(
         "inbound_events",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column(
-            "received_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("provider", sa.Text(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("signed_by", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), server_default="received", nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.Column("workspace_id", sa.Uuid(), nullable=True),
-        sa.CheckConstraint(
-            "state IN ('received', 'done', 'quarantined')", name=op.f("ck_inbound_events_state")
-        ),
+        sa.CheckConstraint("state IN ('received', 'done', 'quarantined')", name=op.f("ck_inbound_events_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_inbound_events")),
         postgresql_partition_by="RANGE (id)",
     )
@@ -83,9 +75,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("recipient", sa.Text(), nullable=False),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("event_id", sa.Uuid(), nullable=True),
         sa.Column("detail", JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_status_events")),
@@ -107,13 +97,9 @@ def upgrade() -> None:
         sa.Column("contact_id", sa.Uuid(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "kind IN ('phone', 'wa_id', 'bsuid', 'parent_bsuid')", name=op.f("ck_identities_kind")
-        ),
+        sa.CheckConstraint("kind IN ('phone', 'wa_id', 'bsuid', 'parent_bsuid')", name=op.f("ck_identities_kind")),
         sa.ForeignKeyConstraint(
             ["contact_id"], ["contacts.id"], name=op.f("fk_identities_contact_id"), ondelete="CASCADE"
         ),
@@ -143,9 +129,7 @@ def upgrade() -> None:
         sa.Column("group_id", sa.Text(), nullable=True),
         sa.Column("last_inbound_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_message_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.CheckConstraint("(contact_id IS NULL) <> (group_id IS NULL)", name=op.f("ck_conversations_with")),
         sa.ForeignKeyConstraint(
             ["channel_id"], ["channels.id"], name=op.f("fk_conversations_channel_id"), ondelete="CASCADE"
@@ -159,9 +143,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     op.create_index("ix_conversations_contact_id", "conversations", ["contact_id"], unique=False)
-    op.create_index(
-        "ix_conversations_recent", "conversations", ["workspace_id", "last_message_at", "id"], unique=False
-    )
+    op.create_index("ix_conversations_recent", "conversations", ["workspace_id", "last_message_at", "id"], unique=False)
     op.create_index("uq_conversations_contact", "conversations", ["channel_id", "contact_id"], unique=True)
     op.create_index("uq_conversations_group", "conversations", ["channel_id", "group_id"], unique=True)
     op.create_table(
@@ -178,9 +160,7 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=True),
         sa.Column("author", sa.Text(), nullable=False),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.Column("provider_id", sa.Text(), nullable=True),
         sa.Column("context_provider_id", sa.Text(), nullable=True),
         sa.Column("target_provider_id", sa.Text(), nullable=True),
@@ -197,12 +177,10 @@ def upgrade() -> None:
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("played_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("edited_content", JSONB(), nullable=True),
-        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("direction IN ('in', 'out')", name=op.f("ck_messages_direction")),
         sa.CheckConstraint(
-            "state IN ('received', 'planned', 'queued', 'sending', 'accepted', 'sent', 'delivered', 'read', 'played', 'failed', 'suppressed', 'unknown', 'cancelled')",
+            "state IN ('received', 'planned', 'queued', 'sending', 'accepted', 'sent', 'delivered', "
+            "'read', 'played', 'failed', 'suppressed', 'unknown', 'cancelled')",
             name=op.f("ck_messages_state"),
         ),
         sa.ForeignKeyConstraint(

@@ -8,13 +8,11 @@ import random
 import time
 import uuid
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+import psycopg
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
@@ -22,16 +20,16 @@ from crm_tasks.core import db, metrics
 from crm_tasks.core.errors import LeaseLost, Permanent, Snooze, Transient
 from crm_tasks.core.fingerprint import fingerprint, record
 from crm_tasks.core.jobs import ring
-from crm_tasks.core.jobs.model import MAX_ERRORS, JobState
+from crm_tasks.core.jobs.model import HOLDING, MAX_ERRORS, JobState
 from crm_tasks.core.log import get_logger
 
 log = get_logger(__name__)
 _MAX_RESULT = 4_000
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Claim:
-    """One claim of one job by this process. `claim_no` is its fence."""
+    """One claim of one job by this process, fields in the order that `_CLAIM` returns. `claim_no` is its fence."""
 
     id: uuid.UUID
     task: str
@@ -44,6 +42,7 @@ class Claim:
     max_attempts: int
     serial_key: str | None
     trace_id: uuid.UUID | None
+    _: KW_ONLY
     worker: str
     # Seconds of this process's monotonic clock.
     claimed: float = field(default_factory=time.monotonic)
@@ -59,62 +58,59 @@ class Claim:
 
 current: ContextVar[Claim | None] = ContextVar("current_claim", default=None)
 
-_HOLDS = """
-    SELECT 1 FROM holds h
-    WHERE h.released_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > crm_now())
-      AND h.scope = ANY(ARRAY['all', 'queue:' || j.queue, 'task:' || j.task, 'workspace:' || j.workspace_id] || j.scopes)
-"""
-_CLAIM = sa.text(f"""
+_HOLDS = HOLDING.format("j")
+_CLAIM = f"""
     UPDATE jobs j
-    SET state = 'running', claim_no = j.claim_no + 1, started_at = crm_now(), worker = :worker,
-        lease_until = now() + make_interval(secs => :lease), key_was = coalesce(j.unique_key, j.key_was), unique_key = NULL
-    WHERE j.id = :id AND j.state = 'queued' AND j.run_at <= crm_now() AND NOT EXISTS ({_HOLDS})
+    SET state = 'running', claim_no = j.claim_no + 1, started_at = crm_now(), worker = %(worker)s,
+        lease_until = now() + make_interval(secs => %(lease)s),
+        key_was = coalesce(j.unique_key, j.key_was), unique_key = NULL
+    WHERE j.id = %(id)s AND j.state = 'queued' AND j.run_at <= crm_now() AND NOT EXISTS (SELECT 1 {_HOLDS})
       AND (j.serial_key IS NULL OR NOT EXISTS (
             SELECT 1 FROM jobs earlier
             WHERE earlier.serial_key = j.serial_key AND earlier.state = 'queued' AND earlier.id < j.id
               AND earlier.run_at <= crm_now() AND earlier.held_by IS NULL))
     RETURNING j.id, j.task, j.queue, j.priority, j.args, j.workspace_id, j.claim_no, j.attempt, j.max_attempts,
               j.serial_key, j.trace_id
-""")  # noqa: S608  no value is formatted in
+"""  # noqa: S608  no value is formatted in
 # What a refused ring leaves behind: a row that the scheduler sees again, or the hold that it waits for.
-_REFUSE = sa.text(f"""
-    UPDATE jobs j SET rung_at = NULL, held_by = (SELECT h.id::text {_HOLDS.replace("SELECT 1", "")} LIMIT 1)
-    WHERE j.id = :id AND j.state = 'queued'
-""")  # noqa: S608
-_EXISTS = sa.text("SELECT state FROM jobs WHERE id = :id")
-_RUNNING_IN_QUEUE = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'running'")
-_LOCK_QUEUE = sa.text("SELECT pg_advisory_xact_lock(hashtext('claim'), hashtext(:queue))")
+_REFUSE = f"""
+    UPDATE jobs j SET rung_at = NULL, held_by = (SELECT h.id::text {_HOLDS} LIMIT 1)
+    WHERE j.id = %(id)s AND j.state = 'queued'
+"""  # noqa: S608
+_EXISTS = "SELECT state FROM jobs WHERE id = %(id)s"
+_RUNNING_IN_QUEUE = "SELECT count(*) FROM jobs WHERE queue = %(queue)s AND state = 'running'"
+_LOCK_QUEUE = "SELECT pg_advisory_xact_lock(hashtext('claim'), hashtext(%(queue)s))"
 
-_ERRORS = f"jsonb_path_query_array(errors || cast(:errors AS jsonb), '$[last - {MAX_ERRORS - 1} to last]')"
-_MINE = "WHERE id = :id AND claim_no = :claim_no AND state = 'running'"
-_FINISH = sa.text(f"""
+_ERRORS = f"jsonb_path_query_array(errors || cast(%(errors)s AS jsonb), '$[last - {MAX_ERRORS - 1} to last]')"
+_MINE = "WHERE id = %(id)s AND claim_no = %(claim_no)s AND state = 'running'"
+_FINISH = f"""
     UPDATE jobs SET state = 'succeeded', finished_at = crm_now(), lease_until = NULL,
-        result = cast(:result AS jsonb), progress = NULL {_MINE}
-""")  # noqa: S608
-_BACK = sa.text(f"""
-    UPDATE jobs SET state = 'queued', lease_until = NULL, rung_at = NULL, attempt = attempt + :failures,
-        run_at = coalesce(cast(:until AS timestamptz), crm_now() + make_interval(secs => :wait)),
-        errors = {_ERRORS}, fingerprint = coalesce(:fingerprint, fingerprint) {_MINE}
+        result = cast(%(result)s AS jsonb), progress = NULL {_MINE}
+"""  # noqa: S608
+_BACK = f"""
+    UPDATE jobs SET state = 'queued', lease_until = NULL, rung_at = NULL, attempt = attempt + %(failures)s,
+        run_at = coalesce(cast(%(until)s AS timestamptz), crm_now() + make_interval(secs => %(wait)s)),
+        errors = {_ERRORS}, fingerprint = coalesce(%(fingerprint)s, fingerprint) {_MINE}
     RETURNING run_at
-""")  # noqa: S608
-_DIE = sa.text(f"""
+"""  # noqa: S608
+_DIE = f"""
     UPDATE jobs SET state = 'dead', lease_until = NULL, finished_at = crm_now(), attempt = attempt + 1,
-        errors = {_ERRORS}, fingerprint = :fingerprint {_MINE}
+        errors = {_ERRORS}, fingerprint = %(fingerprint)s {_MINE}
     RETURNING finished_at
-""")  # noqa: S608
-_PROGRESS = sa.text(f"UPDATE jobs SET progress = cast(:progress AS jsonb) {_MINE}")  # noqa: S608
-_WAKE_SERIAL = sa.text("""
+"""  # noqa: S608
+_PROGRESS = f"UPDATE jobs SET progress = cast(%(progress)s AS jsonb) {_MINE}"  # noqa: S608
+_WAKE_SERIAL = """
     UPDATE jobs SET rung_at = now() WHERE id = (
-        SELECT id FROM jobs WHERE serial_key = :key AND state = 'queued' AND held_by IS NULL AND run_at <= crm_now()
+        SELECT id FROM jobs WHERE serial_key = %(key)s AND state = 'queued' AND held_by IS NULL AND run_at <= crm_now()
         ORDER BY id LIMIT 1)
     RETURNING id, task, queue, priority
-""")
-_WAKE_QUEUE = sa.text("""
+"""
+_WAKE_QUEUE = """
     UPDATE jobs SET rung_at = now() WHERE id = (
-        SELECT id FROM jobs WHERE queue = :key AND state = 'queued' AND rung_at IS NULL AND held_by IS NULL
+        SELECT id FROM jobs WHERE queue = %(key)s AND state = 'queued' AND rung_at IS NULL AND held_by IS NULL
           AND run_at <= crm_now() ORDER BY priority, run_at LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, task, queue, priority
-""")
+"""
 
 
 # --- in ----------------------------------------------------------------------------------------------------------
@@ -128,7 +124,7 @@ def claim(job_id: uuid.UUID, *, queue: str, worker: str) -> Claim | None:
     while True:
         try:
             return _try_claim(job_id, queue, worker)
-        except sa.exc.DBAPIError as error:
+        except psycopg.Error as error:
             if not db.is_transient(error):
                 raise
             log.warning("job.claim_waits", job_id=str(job_id))
@@ -138,35 +134,34 @@ def claim(job_id: uuid.UUID, *, queue: str, worker: str) -> Claim | None:
 def _try_claim(job_id: uuid.UUID, queue: str, worker: str) -> Claim | None:
     lease = settings().lease.total_seconds()
     asked = time.monotonic()
-    try:
-        row = _take(queue, {"id": job_id, "worker": worker, "lease": lease})
-    except IntegrityError:  # another job with this serial_key runs; its end rings this one
-        row = None
-    if row is None:
-        _refuse(job_id)
-        return None
-    return Claim(**row._mapping, worker=worker, lease_end=asked + lease)
+    with db.autocommit() as connection:
+        try:
+            row = _take(connection, queue, {"id": job_id, "worker": worker, "lease": lease})
+        except psycopg.errors.UniqueViolation:  # another job with this serial_key runs; its end rings this one
+            row = None
+        if row is None:
+            _refuse(connection, job_id)
+            return None
+    return Claim(*row, worker=worker, lease_end=asked + lease)
 
 
-def _take(queue: str, values: dict[str, Any]) -> sa.Row | None:
+def _take(connection: psycopg.Connection, queue: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
     cap = settings().queues[queue].concurrency
     if cap is None:
-        with db.autocommit() as connection:
-            return connection.execute(_CLAIM, values).first()
-    with db.transaction() as session:
-        session.execute(_LOCK_QUEUE, {"queue": queue})
-        running = session.scalar(_RUNNING_IN_QUEUE, {"queue": queue}) or 0
-        return session.execute(_CLAIM, values).first() if running < cap else None
+        return connection.execute(_CLAIM, values).fetchone()
+    with connection.transaction():
+        connection.execute(_LOCK_QUEUE, {"queue": queue})
+        running = connection.execute(_RUNNING_IN_QUEUE, {"queue": queue}).fetchone() or (0,)
+        return connection.execute(_CLAIM, values).fetchone() if running[0] < cap else None
 
 
-def _refuse(job_id: uuid.UUID) -> None:
-    with db.autocommit() as connection:
-        if connection.execute(_REFUSE, {"id": job_id}).rowcount:
-            return
-        if connection.execute(_EXISTS, {"id": job_id}).first() is None:
-            not_in_ledger(str(job_id))
-        else:
-            metrics.count("rings_empty")
+def _refuse(connection: psycopg.Connection, job_id: uuid.UUID) -> None:
+    if connection.execute(_REFUSE, {"id": job_id}).rowcount:
+        return
+    if connection.execute(_EXISTS, {"id": job_id}).fetchone() is None:
+        not_in_ledger(str(job_id))
+    else:
+        metrics.count("rings_empty")
 
 
 def not_in_ledger(job_id: str) -> None:
@@ -189,10 +184,11 @@ class Leave:
     fingerprint: str | None = None
 
 
-def finish(session: Session | Connection, claim: Claim, result: Any = None) -> bool:
+def finish(session: Session | psycopg.Connection, claim: Claim, result: Any = None) -> bool:
     """Mark the job succeeded; False if the claim was lost meanwhile. The caller decides what that means."""
+    connection = db.driver(session) if isinstance(session, Session) else session
     values = {"id": claim.id, "claim_no": claim.claim_no, "result": _small(result)}
-    claim.finished = session.execute(_FINISH, values).rowcount == 1  # type: ignore[union-attr]
+    claim.finished = connection.execute(_FINISH, values).rowcount == 1
     if not claim.finished:
         fenced(claim, "succeeded")
     return claim.finished
@@ -236,15 +232,18 @@ def leave(session: Session, claim: Claim, how: Leave) -> datetime | None:
         "errors": db.dumps(how.errors),
         "fingerprint": how.fingerprint,
     }
+    connection = db.driver(session)
     if how.state is JobState.DEAD:
-        return session.scalar(_DIE, values)
+        row = connection.execute(_DIE, values).fetchone()
+        return row[0] if row else None
     exact = isinstance(how.until, datetime)
     values |= {
         "until": how.until if exact else None,
         "wait": 0.0 if exact else how.until.total_seconds(),  # type: ignore[union-attr]
         "failures": how.failures,
     }
-    return session.scalar(_BACK, values)
+    row = connection.execute(_BACK, values).fetchone()
+    return row[0] if row else None
 
 
 def show_progress(claim: Claim, shown: dict[str, Any]) -> None:
@@ -270,7 +269,7 @@ def wake_next(claim: Claim) -> None:
     else:
         return
     with db.autocommit() as connection:
-        woken = connection.execute(statement, {"key": key}).first()
+        woken = connection.execute(statement, {"key": key}).fetchone()
     if woken is not None:
         ring.soon([ring.Ring(*woken)])
 

@@ -27,10 +27,11 @@ class Which:
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return them as SQL."""
-        wanted: list[sa.ColumnElement[bool]] = []
-        for column in (Job.workspace_id, Job.fingerprint, Job.task, Job.queue):
-            if (value := getattr(self, column.key)) is not None:
-                wanted.append(column == value)
+        wanted: list[sa.ColumnElement[bool]] = [
+            column == value
+            for column in (Job.workspace_id, Job.fingerprint, Job.task, Job.queue)
+            if (value := getattr(self, column.key)) is not None
+        ]
         if self.ids:
             wanted.append(Job.id.in_(self.ids))
         return wanted
@@ -104,18 +105,14 @@ def groups(session: Session, which: Which = Which()) -> list[Group]:
     ]
 
 
-def listed(
-    session: Session, which: Which = Which(), *, before: uuid.UUID | None = None, limit: int = 50
-) -> list[Job]:
+def listed(session: Session, which: Which = Which(), *, before: uuid.UUID | None = None, limit: int = 50) -> list[Job]:
     """Return dead letters, the newest first, from `before` on."""
     query = sa.select(Job).where(_dead(), *which.conditions()).order_by(Job.id.desc()).limit(limit)
     return list(session.scalars(query.where(Job.id < before) if before else query))
 
 
-def retry_batch(
-    session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None
-) -> list[uuid.UUID]:
-    """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks again until none come."""
+def retry_batch(session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None) -> list[uuid.UUID]:
+    """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks until none come."""
     ids = _batch(session, which, after)
     for job_id in ids:
         repair.retry(session, job_id, actor=actor)

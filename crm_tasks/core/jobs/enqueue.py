@@ -12,16 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, SessionTransaction
 
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
-from crm_tasks.core.db import now
+from crm_tasks.core.db import dumps
 from crm_tasks.core.errors import Invalid
-from crm_tasks.core.holds import holding
 from crm_tasks.core.jobs import registry, ring
-from crm_tasks.core.jobs.model import Job
+from crm_tasks.core.jobs.model import HOLDING
 from crm_tasks.core.queues import queue_of
 from crm_tasks.core.types import new_id
 
@@ -32,6 +30,30 @@ current_trace: ContextVar[uuid.UUID | None] = ContextVar("current_trace", defaul
 # A burst rings at most so many at once; the scheduler rings the rest as they are taken.
 RING_AT_ONCE = 1_000
 _INSERT_AT_ONCE = 5_000
+
+
+# DO UPDATE and not DO NOTHING: the claim of the job in the way waits for this commit, and so sees what caused it.
+_INSERT = sa.text(f"""
+    INSERT INTO jobs (id, task, queue, args, workspace_id, scopes, priority, max_attempts, unique_key, key_was,
+                      serial_key, parent_id, trace_id, keep, run_at, held_by, rung_at)
+    SELECT given.id, given.task, given.queue, given.args, given.workspace_id, given.scopes, given.priority,
+           given.max_attempts, given.unique_key, given.unique_key, given.serial_key, given.parent_id, given.trace_id,
+           given.keep, coalesce(given.run_at, crm_now()), held.by,
+           CASE WHEN given.may_ring AND held.by IS NULL AND coalesce(given.run_at, crm_now()) <= crm_now()
+                THEN now() END
+    FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS given (
+            id uuid, task text, queue text, args jsonb, workspace_id uuid, scopes text[], priority smallint,
+            max_attempts smallint, unique_key text, serial_key text, parent_id uuid, trace_id uuid, keep interval,
+            run_at timestamptz, may_ring boolean, position int)
+    CROSS JOIN (SELECT EXISTS (SELECT FROM holds WHERE released_at IS NULL) AS any) AS holding
+    LEFT JOIN LATERAL (SELECT h.id::text AS by {HOLDING.format("given")} AND holding.any LIMIT 1) AS held ON true
+    ORDER BY given.position
+    ON CONFLICT (unique_key) WHERE state = 'queued' AND unique_key IS NOT NULL DO UPDATE SET
+        run_at = least(jobs.run_at, excluded.run_at),
+        rung_at = CASE WHEN excluded.run_at < jobs.run_at THEN excluded.rung_at ELSE jobs.rung_at END,
+        priority = least(jobs.priority, excluded.priority)
+    RETURNING id, unique_key, task, queue, priority, rung_at = now() AS ring
+""")  # noqa: S608  only the name of an alias is formatted in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,68 +173,17 @@ def _row(job: NewJob) -> dict[str, Any]:
         "serial_key": job.serial_key,
         "parent_id": job.parent or current_parent.get(),
         "trace_id": job.trace or current_trace.get(),
-        "keep": job.keep,
+        "keep": f"{job.keep.total_seconds()} seconds" if job.keep else None,
     }
 
 
 def _insert(session: Session, rows: list[dict[str, Any]], *, room_to_ring: int) -> dict[str, uuid.UUID]:
     """Insert rows with distinct unique_keys and return, by key, the id of the job that holds it."""
     for position, row in enumerate(rows):
-        row["may_ring"] = position < room_to_ring
-    given = _as_table(rows)
-    run_at = sa.func.coalesce(given.c.run_at, now())
-    held_by = holding(given.c.queue, given.c.task, given.c.workspace_id, given.c.scopes)
-    rung_at = sa.case(
-        (sa.and_(run_at <= now(), given.c.may_ring, held_by.is_(None)), sa.func.now()), else_=None
-    )
-    plain = [c for c in given.c if c.name not in ("run_at", "may_ring", "position")]
-    columns = [*(c.name for c in plain), "key_was", "run_at", "held_by", "rung_at"]
-    source = sa.select(*plain, given.c.unique_key, run_at, held_by, rung_at).order_by(given.c.position)
-    statement = insert(Job).from_select(columns, source)
-    sooner = statement.excluded.run_at < Job.run_at
-    statement = statement.on_conflict_do_update(
-        index_elements=["unique_key"],
-        index_where=sa.text("state = 'queued' AND unique_key IS NOT NULL"),
-        # DO UPDATE and not DO NOTHING: the claim of the job in the way waits for this commit, and so sees its cause.
-        set_={
-            "run_at": sa.func.least(Job.run_at, statement.excluded.run_at),
-            "rung_at": sa.case((sooner, statement.excluded.rung_at), else_=Job.rung_at),
-            "priority": sa.func.least(Job.priority, statement.excluded.priority),
-        },
-    ).returning(
-        Job.id, Job.unique_key, Job.task, Job.queue, Job.priority, (Job.rung_at == sa.func.now()).label("ring")
-    )
-    answers = session.execute(statement).all()
+        row["position"], row["may_ring"] = position, position < room_to_ring
+    answers = session.execute(_INSERT, {"rows": dumps(rows)}).all()
     ring_after_commit(session, [ring.Ring(a.id, a.task, a.queue, a.priority) for a in answers if a.ring])
     return {a.unique_key: a.id for a in answers if a.unique_key}
-
-
-def _as_table(rows: list[dict[str, Any]]) -> sa.Subquery:
-    """Return the rows as a relation of the statement: one JSON parameter, however many rows there are."""
-    types = {
-        "id": Job.id.type,
-        "task": sa.Text(),
-        "queue": sa.Text(),
-        "args": Job.args.type,
-        "workspace_id": Job.workspace_id.type,
-        "scopes": sa.ARRAY(sa.Text),
-        "priority": sa.SmallInteger(),
-        "max_attempts": sa.SmallInteger(),
-        "run_at": sa.DateTime(timezone=True),
-        "unique_key": sa.Text(),
-        "serial_key": sa.Text(),
-        "parent_id": Job.parent_id.type,
-        "trace_id": Job.trace_id.type,
-        "keep": sa.Interval(),
-        "may_ring": sa.Boolean(),
-        "position": sa.Integer(),
-    }
-    for position, row in enumerate(rows):
-        row["position"] = position
-        row["keep"] = f"{row['keep'].total_seconds()} seconds" if isinstance(row["keep"], timedelta) else None
-    function = sa.func.jsonb_to_recordset(sa.cast(rows, Job.args.type))
-    given = function.table_valued(*(sa.column(name, type_) for name, type_ in types.items()), name="given")
-    return given.render_derived(with_types=True)  # type: ignore[return-value]
 
 
 # --- after the commit --------------------------------------------------------------------------------------------

@@ -18,6 +18,13 @@ UNKNOWN_TASK = "unknown task"
 
 # Work of no workspace (housekeeping) takes its turn like a workspace of its own.
 LANE = "coalesce(workspace_id, '00000000-0000-0000-0000-000000000000'::uuid)"
+# The holds in force on a job; {0} is the alias of its row.
+HOLDING = """
+    FROM holds h
+    WHERE h.released_at IS NULL AND (h.expires_at IS NULL OR h.expires_at > crm_now())
+      AND h.scope = ANY(
+            ARRAY['all', 'queue:' || {0}.queue, 'task:' || {0}.task, 'workspace:' || {0}.workspace_id] || {0}.scopes)
+"""
 
 
 class JobState(StrEnum):
@@ -98,9 +105,7 @@ class Job(Base):
             "rung_at",
             postgresql_where=sa.text("state = 'queued' AND rung_at IS NOT NULL"),
         ),
-        sa.Index(
-            "ix_jobs_held", "held_by", postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL")
-        ),
+        sa.Index("ix_jobs_held", "held_by", postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL")),
         sa.Index("ix_jobs_running", "queue", postgresql_where=sa.text("state = 'running'")),
         sa.Index("ix_jobs_dead", "fingerprint", "queue", postgresql_where=sa.text("state = 'dead'")),
         sa.Index("ix_jobs_revived", "state", postgresql_where=sa.text("revivals > 0")),

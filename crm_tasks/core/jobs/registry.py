@@ -59,9 +59,7 @@ def bind(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(name, key, value) for key, value in bound.arguments.items()}
 
 
-def follow(
-    session: Session, name: str, state: JobState, error: BaseException | None, args: Mapping[str, Any]
-) -> None:
+def follow(session: Session, name: str, state: JobState, error: BaseException | None, args: Mapping[str, Any]) -> None:
     """Let a task's room bring its row in step with a job that moves without success.
 
     Domain rows come first and the job last, so that two doors that touch both never wait for each other.

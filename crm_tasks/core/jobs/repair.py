@@ -17,9 +17,7 @@ from crm_tasks.core.log import get_logger
 log = get_logger(__name__)
 
 
-def get(
-    session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None = None, lock: bool = False
-) -> Job:
+def get(session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None = None, lock: bool = False) -> Job:
     """Return a job, of this workspace if one is given.
 
     Raises:
@@ -103,11 +101,9 @@ def run_now(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uu
     """
     job = get(session, job_id, workspace_id=workspace_id, lock=True)
     if job.state is not JobState.QUEUED:
-        raise Conflict(
-            f"This job is {job.state}; only one that waits can be brought forward.", code="not_queued"
-        )
-    job.run_at = sa.func.least(Job.run_at, now())  # type: ignore[assignment]
-    job.rung_at = sa.func.now()  # type: ignore[assignment]
+        raise Conflict(f"This job is {job.state}; only one that waits can be brought forward.", code="not_queued")
+    job.run_at = sa.func.least(Job.run_at, now())
+    job.rung_at = sa.func.now()
     session.flush()
     session.refresh(job)
     ring_after_commit(session, [ring.Ring(job.id, job.task, job.queue, job.priority)])

@@ -12,12 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
 from celery import current_app
 
 from crm_tasks.config import settings
 from crm_tasks.core import db, metrics
-from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.redis import manager
 
@@ -30,7 +28,7 @@ _BATCH = 500
 _STEPS = {1: 0, 2: 0, 3: 0, 4: 3, 5: 3, 6: 6, 7: 6, 8: 6, 9: 9, 10: 9}
 _SEP = "\x06\x16"
 # What Celery's protocol 2 wants as a body: no args, no kwargs, nothing embedded.
-_BODY = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
+_BODY: tuple[Any, ...] = ((), {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
 
 
 class Ring(NamedTuple):
@@ -108,9 +106,8 @@ def _send(producer: Any, ring: Ring) -> None:
 
 def unring(ids: Sequence[uuid.UUID]) -> None:
     """Mark jobs as not rung, so that the scheduler rings them as soon as it can."""
-    statement = sa.update(Job).where(Job.id.in_(ids), Job.state == JobState.QUEUED).values(rung_at=None)
     with db.autocommit() as connection:
-        connection.execute(statement)
+        connection.execute("UPDATE jobs SET rung_at = NULL WHERE id = ANY(%s) AND state = 'queued'", (list(ids),))
 
 
 class _Ringer:
@@ -197,7 +194,7 @@ _lock = threading.Lock()
 
 
 def _ringer() -> _Ringer:
-    global _current  # noqa: PLW0603
+    global _current
     if _current is None:
         with _lock:
             if _current is None:
@@ -206,7 +203,7 @@ def _ringer() -> _Ringer:
 
 
 def _after_fork() -> None:
-    global _lock, _current  # noqa: PLW0603
+    global _lock, _current
     _lock, _current = threading.Lock(), None
 
 

@@ -1,0 +1,1 @@
+"""Figures and housekeeping over long times. Queue `analytics`: low in priority, on prefork, away from customers."""

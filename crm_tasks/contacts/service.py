@@ -1,0 +1,220 @@
+"""Finding people by the names that channels give them, and keeping those names true.
+
+Two contacts that turn out to be one person are flagged and never merged by a machine: the old number may belong to
+somebody else by now.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from crm_tasks.contacts.models import Contact, Identity, IdentityKind
+from crm_tasks.core.types import new_id
+
+Key = tuple[IdentityKind, str]
+# A number leads, as people know each other by it; then the ids that only this business sees.
+_LEADING = (IdentityKind.WA_ID, IdentityKind.PHONE, IdentityKind.BSUID, IdentityKind.PARENT_BSUID)
+# What a person can give up and somebody else can get.
+_RECYCLED = (IdentityKind.WA_ID, IdentityKind.PHONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names of one person, as one event or request gives them."""
+
+    phone: str | None = None
+    wa_id: str | None = None
+    bsuid: str | None = None
+    parent_bsuid: str | None = None
+    name: str | None = None
+    username: str | None = None
+
+    def keys(self) -> list[Key]:
+        """Return the identities named, the leading first. A WhatsApp id is the digits of a phone number."""
+        wa_id = self.wa_id or (self.phone.removeprefix("+") if self.phone else None)
+        phone = self.phone or (f"+{self.wa_id}" if self.wa_id else None)
+        given = {
+            IdentityKind.WA_ID: wa_id,
+            IdentityKind.PHONE: phone,
+            IdentityKind.BSUID: self.bsuid,
+            IdentityKind.PARENT_BSUID: self.parent_bsuid,
+        }
+        return [(kind, value) for kind in _LEADING if (value := given[kind])]
+
+
+def resolve(session: Session, workspace_id: uuid.UUID, names: Names, *, at: datetime) -> uuid.UUID:
+    """Return the contact of this name, made if there is none; what the event newly tells about it is kept.
+
+    Args:
+        at: when the event happened: a number given up later still meant the earlier person then.
+    """
+    keys = names.keys()
+    found = _find(session, workspace_id, keys, at)
+    if not found:
+        # Only the first event of a person gets here; a second at the same moment waits for it.
+        for kind, value in sorted(keys):
+            session.execute(
+                sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{workspace_id}:{kind}:{value}")))
+            )
+        found = _find(session, workspace_id, keys, at)
+    if not found:
+        return _create(session, workspace_id, names, keys, at)
+    contact_id = next(found[key] for key in keys if key in found)
+    for key in keys:
+        if key not in found:
+            _add_identity(session, workspace_id, contact_id, key)
+        elif found[key] != contact_id:
+            _follow_phone(session, workspace_id, key, contact_id, found[key])
+    _update_profile(session, contact_id, names, at)
+    return contact_id
+
+
+def learn(
+    session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, *, wa_id: str | None, bsuid: str | None
+) -> None:
+    """Add names by which a provider routes to a contact; one that is another's already stays there."""
+    for key in Names(bsuid=bsuid).keys() + ([(IdentityKind.WA_ID, wa_id)] if wa_id else []):
+        _add_identity(session, workspace_id, contact_id, key)
+
+
+def change_identity(
+    session: Session, workspace_id: uuid.UUID, before: Names, after: Names, *, at: datetime
+) -> uuid.UUID | None:
+    """Give a contact its new number or user id, and return the contact.
+
+    The old number is retired at `at`: later events from it are somebody else's. If the new one belongs to another
+    contact already, both stay as they are and ours is flagged.
+    """
+    old, new = before.keys(), after.keys()
+    if not old and not new:
+        return None
+    found = _find(session, workspace_id, old, at) or _find(session, workspace_id, new, at)
+    contact_id = next(iter(found.values()), None)
+    if contact_id is None:
+        contact_id = _create(session, workspace_id, before, old, at) if old else None
+    if contact_id is None:
+        return _create(session, workspace_id, after, new, at)
+    taken = _find(session, workspace_id, new, at)
+    for key in new:
+        if key not in taken:
+            _add_identity(session, workspace_id, contact_id, key)
+        elif taken[key] != contact_id:
+            _flag(session, contact_id, taken[key])
+    replaced = {kind for kind, _ in new}
+    for kind, value in old:
+        if kind in _RECYCLED and kind in replaced and (kind, value) not in new:
+            _retire(session, workspace_id, contact_id, (kind, value), at)
+    return contact_id
+
+
+def _find(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:
+    if not keys:
+        return {}
+    query = (
+        sa.select(Identity.kind, Identity.value, Identity.contact_id)
+        .where(
+            Identity.workspace_id == workspace_id,
+            sa.tuple_(Identity.kind, Identity.value).in_(keys),
+            sa.or_(Identity.retired_at.is_(None), Identity.retired_at > at),
+        )
+        # A retired one that was still valid then comes last and wins.
+        .order_by(sa.nulls_first(Identity.retired_at.desc()))
+    )
+    return {(kind, value): contact_id for kind, value, contact_id in session.execute(query)}
+
+
+def _create(session: Session, workspace_id: uuid.UUID, names: Names, keys: list[Key], at: datetime) -> uuid.UUID:
+    contact_id = new_id()
+    session.execute(
+        insert(Contact).values(
+            id=contact_id,
+            workspace_id=workspace_id,
+            name=names.name,
+            username=names.username,
+            profile_at=at if names.name or names.username else None,
+        )
+    )
+    for key in keys:
+        _add_identity(session, workspace_id, contact_id, key)
+    return contact_id
+
+
+def _add_identity(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key) -> None:
+    kind, value = key
+    statement = insert(Identity).values(
+        id=new_id(), workspace_id=workspace_id, contact_id=contact_id, kind=kind, value=value
+    )
+    session.execute(
+        statement.on_conflict_do_nothing(
+            index_elements=["workspace_id", "kind", "value"], index_where=sa.text("retired_at IS NULL")
+        )
+    )
+
+
+def _follow_phone(
+    session: Session, workspace_id: uuid.UUID, key: Key, contact_id: uuid.UUID, other_id: uuid.UUID
+) -> None:
+    """One event names two contacts: the one with the phone goes on, takes the other's id, and the other is flagged."""
+    kind, value = key
+    session.execute(
+        sa.update(Identity)
+        .where(
+            Identity.workspace_id == workspace_id,
+            Identity.kind == kind,
+            Identity.value == value,
+            Identity.retired_at.is_(None),
+        )
+        .values(contact_id=contact_id)
+        .execution_options(synchronize_session=False)
+    )
+    _flag(session, other_id, contact_id)
+
+
+def _flag(session: Session, contact_id: uuid.UUID, duplicate_of: uuid.UUID) -> None:
+    session.execute(
+        sa.update(Contact)
+        .where(Contact.id == contact_id, Contact.duplicate_of.is_distinct_from(duplicate_of))
+        .values(duplicate_of=duplicate_of)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _retire(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key, at: datetime) -> None:
+    kind, value = key
+    session.execute(
+        sa.update(Identity)
+        .where(
+            Identity.workspace_id == workspace_id,
+            Identity.contact_id == contact_id,
+            Identity.kind == kind,
+            Identity.value == value,
+            Identity.retired_at.is_(None),
+        )
+        .values(retired_at=at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _update_profile(session: Session, contact_id: uuid.UUID, names: Names, at: datetime) -> None:
+    """Keep the newest profile; of two from the same second the alphabetically later, so that order does not matter."""
+    if not names.name and not names.username:
+        return
+    newer = sa.or_(
+        Contact.profile_at.is_(None),
+        Contact.profile_at < at,
+        sa.and_(Contact.profile_at == at, sa.func.coalesce(Contact.name, "") < (names.name or "")),
+    )
+    session.execute(
+        sa.update(Contact)
+        .where(Contact.id == contact_id, newer)
+        .values(
+            name=sa.func.coalesce(names.name, Contact.name),
+            username=sa.func.coalesce(names.username, Contact.username),
+            profile_at=at,
+        )
+        .execution_options(synchronize_session=False)
+    )

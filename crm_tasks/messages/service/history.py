@@ -1,0 +1,137 @@
+"""What was said: conversations and their messages, newest first, page by page.
+
+Edits, deletions and reactions are rows of their own; they are laid over the messages they mean here, on reading.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.contacts.models import Contact
+from crm_tasks.core.errors import NotFound
+from crm_tasks.messages.models import Conversation, Direction, Message
+
+_CHANGES = ("reaction", "edit", "revoke")
+
+
+@dataclass(slots=True)
+class Shown:
+    """A message as a person sees it now."""
+
+    message: Message
+    edited: dict[str, Any] | None = None
+    edited_at: datetime | None = None
+    deleted_at: datetime | None = None
+    reactions: list[dict[str, Any]] = field(default_factory=list)
+
+
+def get(session: Session, workspace_id: uuid.UUID, message_id: uuid.UUID) -> Shown:
+    """Return one message of a workspace.
+
+    Raises:
+        NotFound: there is none of this id here.
+    """
+    message = session.get(Message, message_id)
+    if message is None or message.workspace_id != workspace_id:
+        raise NotFound(f"There is no message {message_id}.", code="message_not_found")
+    return overlaid(session, [message])[0]
+
+
+def conversations(
+    session: Session,
+    workspace_id: uuid.UUID,
+    *,
+    contact_id: uuid.UUID | None = None,
+    before: tuple[datetime, uuid.UUID] | None = None,
+    limit: int = 50,
+) -> list[tuple[Conversation, Contact | None]]:
+    """Return conversations with their contacts, the one that spoke last first."""
+    query = (
+        sa.select(Conversation, Contact)
+        .outerjoin(Contact, Contact.id == Conversation.contact_id)
+        .where(Conversation.workspace_id == workspace_id, Conversation.last_message_at.is_not(None))
+        .order_by(Conversation.last_message_at.desc(), Conversation.id.desc())
+        .limit(limit)
+    )
+    if contact_id is not None:
+        query = query.where(Conversation.contact_id == contact_id)
+    if before is not None:
+        query = query.where(sa.tuple_(Conversation.last_message_at, Conversation.id) < before)
+    return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def conversation(
+    session: Session, workspace_id: uuid.UUID, conversation_id: uuid.UUID
+) -> tuple[Conversation, Contact | None]:
+    """Return one conversation of a workspace.
+
+    Raises:
+        NotFound: there is none of this id here.
+    """
+    query = (
+        sa.select(Conversation, Contact)
+        .outerjoin(Contact, Contact.id == Conversation.contact_id)
+        .where(Conversation.id == conversation_id, Conversation.workspace_id == workspace_id)
+    )
+    row = session.execute(query).first()
+    if row is None:
+        raise NotFound(f"There is no conversation {conversation_id}.", code="conversation_not_found")
+    return row[0], row[1]
+
+
+def messages(
+    session: Session,
+    conversation_id: uuid.UUID,
+    *,
+    before: tuple[datetime, uuid.UUID] | None = None,
+    limit: int = 50,
+) -> list[Shown]:
+    """Return messages of a conversation, the newest first, with what was done to them afterwards."""
+    query = (
+        sa.select(Message)
+        .where(Message.conversation_id == conversation_id, Message.type.not_in(_CHANGES))
+        .order_by(Message.occurred_at.desc(), Message.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(sa.tuple_(Message.occurred_at, Message.id) < before)
+    return overlaid(session, session.scalars(query).all())
+
+
+def overlaid(session: Session, found: Iterable[Message]) -> list[Shown]:
+    """Lay edits, deletions and reactions over messages: of each the latest counts, however they came."""
+    shown: dict[tuple[uuid.UUID, str | None], Shown] = {
+        (m.channel_id, m.provider_id): Shown(m) for m in found if m.provider_id is not None
+    }
+    by_id = {item.message.id: item for item in shown.values()}
+    if shown:
+        query = (
+            sa.select(Message)
+            .where(
+                Message.channel_id.in_({channel_id for channel_id, _ in shown}),
+                Message.target_provider_id.in_({provider_id for _, provider_id in shown}),
+            )
+            .order_by(Message.occurred_at, Message.provider_id)
+        )
+        for change in session.scalars(query):
+            target = shown.get((change.channel_id, change.target_provider_id))
+            if target is not None:
+                _lay_over(target, change)
+    return [by_id.get(m.id) or Shown(m) for m in found]
+
+
+def _lay_over(shown: Shown, change: Message) -> None:
+    if change.type == "edit":
+        shown.edited, shown.edited_at = change.content.get("message") or change.content, change.occurred_at
+    elif change.type == "revoke":
+        shown.deleted_at = shown.deleted_at or change.occurred_at
+    else:
+        who = str(change.contact_id) if change.direction is Direction.IN else "us"
+        shown.reactions = [r for r in shown.reactions if r["from"] != who]
+        if emoji := change.content.get("emoji"):
+            shown.reactions.append({"from": who, "emoji": emoji, "at": change.occurred_at})

@@ -1,0 +1,72 @@
+"""Storing webhook requests: durable before they are acknowledged, many in one transaction, one job for all of them."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from crm_tasks.config import settings
+from crm_tasks.core import db, metrics
+from crm_tasks.core.groupcommit import GroupCommit
+from crm_tasks.core.jobs.enqueue import enqueue
+from crm_tasks.core.types import new_id
+
+AT_MOST = 100
+# signed_by comes as one text per event, as arrays of arrays must be rectangular.
+_INSERT = sa.text("""
+    INSERT INTO inbound_events (id, provider, body, signed_by)
+    SELECT id, provider, body, string_to_array(signed_by, ',')
+    FROM unnest(cast(:ids AS uuid[]), cast(:providers AS text[]), cast(:bodies AS bytea[]), cast(:signers AS text[]))
+         AS given(id, provider, body, signed_by)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A webhook request to be kept."""
+
+    provider: str
+    body: bytes
+    signed_by: Sequence[str]
+    id: uuid.UUID = field(default_factory=new_id)
+
+
+def store(provider: str, body: bytes, signed_by: Sequence[str]) -> uuid.UUID:
+    """Keep a webhook request and have it processed; returns once both are committed.
+
+    Raises:
+        Unavailable: Postgres did not take it in time. The provider sends it again.
+    """
+    arrived = Arrived(provider, body, signed_by)
+    _committer().put(arrived)
+    metrics.count("webhook_events")
+    return arrived.id
+
+
+def _commit(events: Sequence[Arrived]) -> None:
+    with db.transaction() as session:
+        session.execute(
+            _INSERT,
+            {
+                "ids": [event.id for event in events],
+                "providers": [event.provider for event in events],
+                "bodies": [event.body for event in events],
+                "signers": [",".join(event.signed_by) for event in events],
+            },
+        )
+        enqueue(session, "messages.receive", args={"event_ids": [event.id for event in events]}, priority=1)
+
+
+_made: list[GroupCommit[Arrived]] = []
+
+
+def _committer() -> GroupCommit[Arrived]:
+    if not _made:
+        config = settings()
+        _made.append(
+            GroupCommit(
+                _commit, name="ingest", at_most=AT_MOST, room=config.ingest_queue, timeout=config.ingest_timeout
+            )
+        )
+    return _made[0]

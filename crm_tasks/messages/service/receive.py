@@ -1,0 +1,280 @@
+"""Webhook events become contacts, conversations, messages and statuses.
+
+Whatever order and however often events come, the end is the same: messages are known by their provider id, statuses
+only rise, edits and deletions are rows of their own that readers apply. One event that cannot be understood is
+quarantined alone.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from crm_tasks.config import settings
+from crm_tasks.contacts import service as contacts
+from crm_tasks.core.db import now
+from crm_tasks.core.jobs.enqueue import current_trace, enqueue
+from crm_tasks.core.log import get_logger
+from crm_tasks.core.types import new_id
+from crm_tasks.messages.models import (
+    AccountUpdate,
+    Conversation,
+    Direction,
+    EventState,
+    InboundEvent,
+    Message,
+    MessageState,
+)
+from crm_tasks.messages.service import statuses
+from crm_tasks.providers.whatsapp import webhook
+from crm_tasks.providers.whatsapp.webhook import (
+    AccountChange,
+    IdentityChange,
+    InboundMessage,
+    Person,
+    Status,
+    Update,
+)
+from crm_tasks.workspaces import service as workspaces
+from crm_tasks.workspaces.models import Channel
+
+log = get_logger(__name__)
+
+# What says something about another message rather than something to answer.
+_ABOUT_OTHERS = ("reaction", "edit", "revoke", "system", "unsupported", "unknown", "request_welcome")
+
+
+@dataclass(slots=True)
+class Found:
+    """What an event turned out to hold."""
+
+    event: InboundEvent
+    updates: list[tuple[Channel, Update]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def receive(session: Session, event_ids: Sequence[uuid.UUID]) -> None:
+    """Apply stored events, in the order of their arrival. Events that are done already change nothing."""
+    query = (
+        sa.select(InboundEvent)
+        .where(InboundEvent.id.in_(event_ids), InboundEvent.state != EventState.DONE)
+        .order_by(InboundEvent.id)
+        .with_for_update()
+    )
+    channels: dict[tuple, Channel | None] = {}
+    found = [_read(session, event, channels) for event in session.scalars(query)]
+    _apply(session, found)
+    for item in found:
+        item.event.problem = "; ".join(dict.fromkeys(item.problems))[:500] or None
+        item.event.state = EventState.QUARANTINED if item.problems else EventState.DONE
+        if item.problems:
+            log.warning("event.quarantined", event_id=str(item.event.id), problem=item.event.problem)
+
+
+def quarantine(session: Session, event_id: uuid.UUID, problem: str) -> None:
+    """Put aside an event that could not be applied; a person sees it, and may replay it."""
+    session.execute(
+        sa.update(InboundEvent)
+        .where(InboundEvent.id == event_id, InboundEvent.state != EventState.DONE)
+        .values(state=EventState.QUARANTINED, problem=problem[:500])
+    )
+    log.warning("event.quarantined", event_id=str(event_id), problem=problem)
+
+
+def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel | None]) -> Found:
+    """Parse an event and find the channel of each update."""
+    parsed = webhook.parse(event.body)
+    found = Found(event, problems=list(parsed.problems))
+    for update in parsed.updates:
+        where = (update.phone_number_id, update.waba_id)
+        if where not in channels:
+            channels[where] = workspaces.channel_for(session, *where)
+        channel = channels[where]
+        if channel is None:
+            number = update.phone_number_id or f"account {update.waba_id}"
+            found.problems.append(f"no channel has the number {number}")
+        elif event.signed_by and not set(event.signed_by) & set(channel.signed_by):
+            found.problems.append(f"signed with a secret that is not of channel {channel.name}")
+        else:
+            event.workspace_id = event.workspace_id or channel.workspace_id
+            found.updates.append((channel, update))
+    return found
+
+
+def _apply(session: Session, found: Iterable[Found]) -> None:
+    """Apply all updates, rows of one kind in one order, so that two workers rarely wait for each other."""
+    collected: list[tuple[str, Channel, Update, InboundEvent]] = []
+    for item in found:
+        for channel, update in item.updates:
+            collected.append((_sort_key(update), channel, update, item.event))
+    # Stable: what one person sent stays in the order of its arrival.
+    collected.sort(key=lambda entry: entry[0])
+    by_channel: dict[uuid.UUID, list[tuple[Status, uuid.UUID]]] = {}
+    channels: dict[uuid.UUID, Channel] = {}
+    for _, channel, update, event in collected:
+        match update:
+            case Status():
+                channels[channel.id] = channel
+                by_channel.setdefault(channel.id, []).append((update, event.id))
+            case InboundMessage():
+                _message(session, channel, update, event)
+            case IdentityChange():
+                contacts.change_identity(
+                    session,
+                    channel.workspace_id,
+                    _names(update.before),
+                    _names(update.after),
+                    at=update.at or event.received_at,
+                )
+            case AccountChange():
+                _account(session, channel, update, event)
+    for channel_id in sorted(by_channel):
+        statuses.apply(session, channels[channel_id], by_channel[channel_id])
+
+
+def _sort_key(update: Update) -> str:
+    if isinstance(update, InboundMessage):
+        return f"1:{update.person.wa_id or update.person.bsuid or ''}"
+    if isinstance(update, IdentityChange):
+        return f"1:{update.before.wa_id or update.before.bsuid or ''}"
+    return "2" if isinstance(update, AccountChange) else "3"
+
+
+# --- messages ----------------------------------------------------------------------------------------------------
+
+
+def _message(session: Session, channel: Channel, update: InboundMessage, event: InboundEvent) -> None:
+    at = update.at or event.received_at
+    if _known(session, channel.id, update.id):
+        return
+    contact_id = contacts.resolve(session, channel.workspace_id, _names(update.person), at=at)
+    conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
+    message_id = new_id()
+    inserted = session.execute(
+        insert(Message)
+        .values(
+            id=message_id,
+            workspace_id=channel.workspace_id,
+            channel_id=channel.id,
+            conversation_id=conversation_id,
+            contact_id=contact_id,
+            direction=Direction.OUT if update.echo else Direction.IN,
+            state=MessageState.ACCEPTED if update.echo else MessageState.RECEIVED,
+            type=update.type,
+            content=update.content,
+            text=update.text,
+            author="app" if update.echo else "customer",
+            occurred_at=at,
+            provider_id=update.id,
+            context_provider_id=update.context_id,
+            target_provider_id=update.target_id,
+            event_id=event.id,
+            trace_id=event.id,
+            raw=update.raw,
+        )
+        .on_conflict_do_nothing(index_elements=["channel_id", "provider_id"])
+        .returning(Message.id)
+    ).first()
+    if inserted is None:  # another worker was faster with a duplicate of this event
+        return
+    touch(session, conversation_id, at, inbound=not update.echo and update.type not in _ABOUT_OTHERS)
+    if update.echo:
+        statuses.apply_parked(session, channel.id, update.id)
+    elif _wants_answer(session, channel, update):
+        _ask_for_answer(session, channel, conversation_id, message_id, event)
+
+
+def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
+    query = sa.select(Message.id).where(Message.channel_id == channel_id, Message.provider_id == provider_id)
+    return session.scalar(query) is not None
+
+
+def conversation(
+    session: Session, channel: Channel, contact_id: uuid.UUID, *, group_id: str | None = None
+) -> uuid.UUID:
+    """Return the conversation with a contact (or in a group) on a channel, made if there is none."""
+    column, value = (Conversation.group_id, group_id) if group_id else (Conversation.contact_id, contact_id)
+    query = sa.select(Conversation.id).where(Conversation.channel_id == channel.id, column == value)
+    found = session.scalar(query)
+    if found is not None:
+        return found
+    statement = insert(Conversation).values(
+        id=new_id(), workspace_id=channel.workspace_id, channel_id=channel.id, **{column.key: value}
+    )
+    session.execute(statement.on_conflict_do_nothing())
+    return session.scalars(query).one()
+
+
+def touch(session: Session, conversation_id: uuid.UUID, at: datetime, *, inbound: bool) -> None:
+    """Note when a conversation last heard something; an older event never turns it back."""
+    values = {"last_message_at": sa.func.greatest(Conversation.last_message_at, at)}
+    if inbound:
+        values["last_inbound_at"] = sa.func.greatest(Conversation.last_inbound_at, at)
+    session.execute(
+        sa.update(Conversation)
+        .where(Conversation.id == conversation_id)
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+
+def _wants_answer(session: Session, channel: Channel, update: InboundMessage) -> bool:
+    if update.type in _ABOUT_OTHERS or update.group_id:
+        return False
+    return workspaces.get(session, channel.workspace_id).auto_reply
+
+
+def _ask_for_answer(
+    session: Session, channel: Channel, conversation_id: uuid.UUID, message_id: uuid.UUID, event: InboundEvent
+) -> None:
+    """Have the assistant answer: each message for itself, or after the reply window all of a burst together."""
+    window = settings().reply_window
+    token = current_trace.set(event.id)
+    try:
+        enqueue(
+            session,
+            "ai.reply",
+            args={"message_id": message_id},
+            workspace_id=channel.workspace_id,
+            scopes=[f"channel:{channel.id}", f"conversation:{conversation_id}"],
+            priority=2,
+            run_at=session.scalar(sa.select(now() + window)) if window else None,
+            unique_key=f"reply:{conversation_id}" if window else None,
+            serial_key=f"reply:{conversation_id}",
+        )
+    finally:
+        current_trace.reset(token)
+
+
+# --- accounts ----------------------------------------------------------------------------------------------------
+
+
+def _account(session: Session, channel: Channel, update: AccountChange, event: InboundEvent) -> None:
+    statement = insert(AccountUpdate).values(
+        id=new_id(),
+        workspace_id=channel.workspace_id,
+        channel_id=channel.id,
+        event_id=event.id,
+        field=update.field,
+        digest=webhook.digest_of([update.value, update.at]),
+        value=update.value,
+        occurred_at=update.at or event.received_at,
+    )
+    session.execute(statement.on_conflict_do_nothing())
+
+
+def _names(person: Person) -> contacts.Names:
+    return contacts.Names(
+        wa_id=person.wa_id,
+        bsuid=person.bsuid,
+        parent_bsuid=person.parent_bsuid,
+        name=person.name,
+        username=person.username,
+    )

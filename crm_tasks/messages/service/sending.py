@@ -1,0 +1,199 @@
+"""One message on its way out. A request leaves only from a `sending` that this very claim has committed.
+
+Found `sending` under an earlier claim, a message may have been sent: it becomes `unknown` and is never sent blindly.
+What the provider answered is a fact and is kept whether or not the claim still holds.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.config import settings
+from crm_tasks.contacts import service as contacts
+from crm_tasks.core import holds, metrics
+from crm_tasks.core.db import now
+from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
+from crm_tasks.core.jobs.claim import Claim
+from crm_tasks.core.jobs.enqueue import enqueue
+from crm_tasks.core.jobs.model import JobState
+from crm_tasks.core.log import get_logger
+from crm_tasks.messages.models import Message, MessageState, StatusEvent
+from crm_tasks.messages.service import outbox, statuses
+from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
+from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait
+from crm_tasks.workspaces.models import Channel
+
+log = get_logger(__name__)
+
+NEXT_DAY = timedelta(hours=24)
+STOPPED = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Everything needed to send one message, without a transaction open."""
+
+    message_id: uuid.UUID
+    sender: Sender
+    message: dict[str, Any]
+
+
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None:
+    """Mark a message as `sending` by this claim; None if there is nothing to send."""
+    message = session.get(Message, message_id, with_for_update=True)
+    if message is None:
+        raise Permanent(f"There is no message {message_id}.", code="no_message")
+    if message.state is MessageState.SENDING and message.claim_no != claim.claim_no:
+        _unknown(session, message, "its worker went away while it was being sent")
+        return None
+    if message.state is not MessageState.QUEUED:
+        return None
+    channel = session.get_one(Channel, message.channel_id)
+    order = Order(message.id, _sender(channel), _payload(session, message))
+    message.state, message.claim_no = MessageState.SENDING, claim.claim_no
+    return order
+
+
+def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) -> None:
+    """Keep what the provider answered."""
+    message = session.get_one(Message, message_id, with_for_update=True)
+    if isinstance(result, Accepted):
+        _accepted(session, message, result)
+    else:
+        metrics.count("sends_unknown")
+        if message.state is MessageState.SENDING:
+            _unknown(session, message, result.reason)
+
+
+def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) -> Outcome:
+    """Return how the job ends after a clear no; a no to the whole channel holds the channel."""
+    metrics.count("sends_refused")
+    message = session.get_one(Message, message_id, with_for_update=True)
+    before = message.error or {}
+    times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
+    if no.action is Action.STOP:
+        _stop_channel(session, message, f"WhatsApp {no.code}: {no.message}")
+    if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
+        # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
+        message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
+        message.job_id = outbox.enqueue_send(session, message)
+    return _outcome(no, times)
+
+
+def _outcome(no: Refusal, times: int) -> Outcome:
+    text, code, detail = f"{no.code}: {no.message}", f"whatsapp:{no.code}", no.as_error(times=times)
+    match no.action:
+        case Action.RETRY:
+            return Transient(text, code=code, detail=detail, retry_after=no.retry_after)
+        case Action.PAIR:
+            return Snooze(pair_wait(times), text, code=code, detail=detail)
+        case Action.LATER if times == 1:
+            return Snooze(NEXT_DAY, text, code=code, detail=detail)
+        case Action.STOP:
+            return Snooze(STOPPED, text, code=code, detail=detail)
+        case _:
+            return Permanent(text, code=code, detail=detail)
+
+
+def follow(session: Session, state: JobState, error: BaseException | None, message_id: str) -> None:
+    """Keep a message in step with its job when that leaves without success."""
+    message = session.get(Message, uuid.UUID(message_id), with_for_update=True)
+    if message is None:
+        return
+    known = isinstance(error, Outcome) and error.detail is not None
+    if message.state is MessageState.SENDING and not known and not isinstance(error, Snooze):
+        if state is not JobState.CANCELLED:  # what is under way cannot be called back; its answer will be recorded
+            _unknown(session, message, "its task failed while it was being sent")
+        return
+    if known:
+        message.error = error.detail  # type: ignore[union-attr]
+    if state is JobState.QUEUED and message.state in (MessageState.SENDING, MessageState.FAILED):
+        message.state, message.failed_at = MessageState.QUEUED, None
+    elif state is JobState.DEAD and message.state in (MessageState.SENDING, MessageState.QUEUED):
+        message.state, message.failed_at = MessageState.FAILED, session.scalar(sa.select(now()))
+        message.error = message.error or {"code": getattr(error, "code", ""), "title": type(error).__name__}
+    elif state is JobState.CANCELLED and message.state in (MessageState.QUEUED, MessageState.FAILED):
+        message.state = MessageState.CANCELLED
+
+
+def _accepted(session: Session, message: Message, result: Accepted) -> None:
+    metrics.count("sends_accepted")
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    session.add(
+        StatusEvent(
+            workspace_id=message.workspace_id,
+            channel_id=message.channel_id,
+            message_id=message.id,
+            provider_id=result.provider_id,
+            status=MessageState.ACCEPTED,
+            recipient=result.bsuid or result.wa_id or "",
+            occurred_at=moment,
+            detail={},
+        )
+    )
+    if message.provider_id is not None and message.provider_id != result.provider_id:
+        # Sent twice: the second id is kept as an event, and `crm prove` reports it.
+        log.error("send.doubled", message_id=str(message.id))
+        return
+    message.provider_id = result.provider_id
+    message.accepted_at = message.accepted_at or moment
+    message.state = statuses.furthest(message.state, MessageState.ACCEPTED)
+    if message.state is not MessageState.FAILED:
+        message.error = None
+    session.flush()
+    statuses.apply_parked(session, message.channel_id, result.provider_id)
+    if result.wa_id or result.bsuid:
+        _learn(session, message, result)
+
+
+def _learn(session: Session, message: Message, result: Accepted) -> None:
+    """The provider may route by another id than the one we used: keep it with the contact."""
+    if message.contact_id is not None:
+        contacts.learn(session, message.workspace_id, message.contact_id, wa_id=result.wa_id, bsuid=result.bsuid)
+
+
+def _unknown(session: Session, message: Message, reason: str) -> None:
+    """The message may have been sent. A status webhook settles it; if none comes, `messages.settle` looks after it."""
+    message.state = MessageState.UNKNOWN
+    message.error = {"code": "unknown", "title": reason, "times": (message.error or {}).get("times", 0) + 1}
+    log.warning("send.unknown", message_id=str(message.id), reason=reason)
+    enqueue(
+        session,
+        "messages.settle",
+        args={"message_id": message.id},
+        workspace_id=message.workspace_id,
+        scopes=[f"channel:{message.channel_id}"],
+        run_at=session.scalar(sa.select(now() + settings().unknown_wait)),
+        unique_key=f"settle:{message.id}",
+    )
+
+
+def _stop_channel(session: Session, message: Message, reason: str) -> None:
+    scope = f"channel:{message.channel_id}"
+    if not any(hold.scope == scope for hold in holds.listed(session)):
+        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
+        log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
+
+
+def _sender(channel: Channel) -> Sender:
+    return Sender(
+        base_url=channel.base_url,
+        api_version=channel.api_version,
+        phone_number_id=channel.phone_number_id,
+        access_token=channel.credentials["access_token"],
+    )
+
+
+def _payload(session: Session, message: Message) -> dict[str, Any]:
+    payload: dict[str, Any] = {
+        **outbox.address(session, message),
+        "type": message.type,
+        message.type: message.content,
+    }
+    if message.context_provider_id:
+        payload["context"] = {"message_id": message.context_provider_id}
+    return payload

@@ -1,0 +1,198 @@
+"""Statuses, as providers report them: in any order, more than once, sometimes before we know the message.
+
+The state of a message is the furthest that any report says; a report for a message that is not here yet is parked
+and applied when it comes.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from crm_tasks.core.db import now
+from crm_tasks.core.log import get_logger
+from crm_tasks.core.types import new_id
+from crm_tasks.messages.models import RANK, Message, MessageState, StatusEvent
+from crm_tasks.providers.whatsapp.webhook import Status
+from crm_tasks.workspaces.models import Channel
+
+log = get_logger(__name__)
+
+_REACHED = {
+    MessageState.SENT: "sent_at",
+    MessageState.DELIVERED: "delivered_at",
+    MessageState.READ: "read_at",
+    MessageState.PLAYED: "played_at",
+    MessageState.FAILED: "failed_at",
+}
+_STATES = {state.value: state for state in _REACHED}
+Reported = Sequence[tuple[Status, uuid.UUID]]
+
+
+def apply(session: Session, channel: Channel, reported: Reported) -> None:
+    """Apply statuses of one channel, all messages locked in the order of their ids."""
+    messages = _lock(session, channel.id, [status for status, _ in reported])
+    missing = sorted({status.id for status, _ in reported if _message_of(status, messages) is None})
+    if missing:
+        for provider_id in missing:
+            _serialise(session, provider_id)
+        messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    rows = []
+    for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
+        message = _message_of(status, messages)
+        row = _row(channel, status, event_id, message, moment)
+        if message is None:
+            if not _parked_already(session, row):
+                rows.append(row)
+        elif _is_news(session, message, status):
+            rows.append(row)
+            _raise(message, row)
+    if rows:
+        session.execute(insert(StatusEvent), rows)
+    session.flush()
+
+
+def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
+    """Apply what was reported of a message before we knew its provider id."""
+    _serialise(session, provider_id)
+    parked = session.scalars(
+        sa.select(StatusEvent)
+        .where(
+            StatusEvent.channel_id == channel_id,
+            StatusEvent.provider_id == provider_id,
+            StatusEvent.message_id.is_(None),
+        )
+        .order_by(StatusEvent.occurred_at, StatusEvent.id)
+    ).all()
+    if not parked:
+        return
+    message = session.scalars(
+        sa.select(Message)
+        .where(Message.channel_id == channel_id, Message.provider_id == provider_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    for event in parked:
+        event.message_id = message.id
+        _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail})
+    session.flush()
+
+
+def furthest(current: MessageState, reported: MessageState) -> MessageState:
+    """Return the further of two states; what only we know (queued, sending, unknown …) is behind every report."""
+    return max(current, reported, key=lambda state: RANK.get(state, 0))
+
+
+def _lock(session: Session, channel_id: uuid.UUID, statuses: Iterable[Status]) -> dict[Any, Message]:
+    """Return the messages meant, by their id and by their provider id."""
+    ids = {made for status in statuses if (made := _own_id(status.callback_data))}
+    provider_ids = {status.id for status in statuses}
+    query = (
+        sa.select(Message)
+        .where(
+            Message.channel_id == channel_id,
+            sa.or_(Message.provider_id.in_(provider_ids), Message.id.in_(ids)),
+        )
+        .order_by(Message.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    found: dict[Any, Message] = {}
+    for message in session.scalars(query):
+        found[message.id] = message
+        found[message.provider_id] = message
+    return found
+
+
+def _message_of(status: Status, messages: dict[Any, Message]) -> Message | None:
+    return messages.get(status.id) or messages.get(_own_id(status.callback_data))
+
+
+def _own_id(callback_data: str | None) -> uuid.UUID | None:
+    """Return the message id that we sent along, if it is one of ours."""
+    try:
+        return uuid.UUID(callback_data) if callback_data else None
+    except ValueError:
+        return None
+
+
+def _serialise(session: Session, provider_id: str) -> None:
+    """Make the report of a message and the record of its sending take turns: one of them then sees the other."""
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"status:{provider_id}"))))
+
+
+def _row(
+    channel: Channel, status: Status, event_id: uuid.UUID, message: Message | None, moment: datetime
+) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "workspace_id": channel.workspace_id,
+        "channel_id": channel.id,
+        "message_id": message.id if message else None,
+        "provider_id": status.id,
+        "status": status.status,
+        "recipient": status.recipient,
+        "occurred_at": status.at or moment,
+        "event_id": event_id,
+        "detail": status.detail,
+    }
+
+
+def _parked_already(session: Session, row: dict[str, Any]) -> bool:
+    query = sa.select(StatusEvent.id).where(
+        StatusEvent.channel_id == row["channel_id"],
+        StatusEvent.provider_id == row["provider_id"],
+        StatusEvent.message_id.is_(None),
+        StatusEvent.status == row["status"],
+        StatusEvent.recipient == row["recipient"],
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def _is_news(session: Session, message: Message, status: Status) -> bool:
+    """Say whether this status of this recipient was not reported before."""
+    state = _STATES.get(status.status)
+    if state is not None and getattr(message, _REACHED[state]) is None:
+        return True
+    query = sa.select(StatusEvent.id).where(
+        StatusEvent.message_id == message.id,
+        StatusEvent.provider_id == status.id,
+        StatusEvent.status == status.status,
+        StatusEvent.recipient == status.recipient,
+    )
+    return session.scalar(query.limit(1)) is None
+
+
+def _raise(message: Message, row: dict[str, Any]) -> None:
+    """Let a message show a report; the first report of each status gives its time."""
+    message.provider_id = message.provider_id or row.get("provider_id")
+    state = _STATES.get(row["status"])
+    if state is None:
+        return
+    column = _REACHED[state]
+    known = getattr(message, column)
+    setattr(message, column, min(known, row["occurred_at"]) if known else row["occurred_at"])
+    further = furthest(message.state, state)
+    if state is MessageState.FAILED and further is not MessageState.FAILED:
+        log.info("status.failed_after_delivery", message_id=str(message.id))
+    if further is MessageState.FAILED:
+        message.error = error_of(row["detail"]) or message.error
+    elif further in RANK:
+        message.error = None
+    message.state = further
+
+
+def error_of(detail: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first error of a report in one shape; providers write it flat or nested."""
+    errors = detail.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
+    if first is None:
+        return None
+    data = first.get("error_data")
+    details = data.get("details") if isinstance(data, dict) else first.get("details")
+    return {"code": first.get("code"), "title": first.get("title") or first.get("message"), "details": details}

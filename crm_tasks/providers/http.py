@@ -1,0 +1,245 @@
+"""HTTP to providers: one session per process, a deadline over the whole call, another only where none can have left.
+
+`requests` bounds each read, not the call: an answer that trickles would keep a worker for ever. A watcher closes the
+socket at the deadline instead.
+"""
+
+import heapq
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+import crm_tasks
+from crm_tasks.config import settings
+from crm_tasks.core import metrics
+from crm_tasks.core.log import get_logger
+
+log = get_logger(__name__)
+
+POOL = 50
+MAX_BODY = 5 * 1024 * 1024
+_local = threading.local()
+
+
+class NotSent(Exception):
+    """The request cannot have reached the other side: no connection was made."""
+
+
+class NoAnswer(Exception):
+    """The request left, or may have; nobody knows what became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request(method: str, url: str, *, timeout: float | None = None, **options: Any) -> Answer:
+    """Make one request and return the answer, whatever its status.
+
+    Args:
+        timeout: seconds for all of it, from the first byte sent to the last received.
+
+    Raises:
+        NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
+    """
+    config = settings()
+    for delay in (*_delays(), None):
+        try:
+            return _once(method, url, timeout or config.http_timeout, options)
+        except NotSent as error:
+            if delay is None:
+                raise
+            metrics.count("http_retries")
+            log.warning("http.retry", host=urllib3.util.parse_url(url).host, reason=str(error), delay=delay)
+            time.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+def longest(timeout: float | None = None) -> float:
+    """Return the seconds that a request may take at most, with all its tries and pauses."""
+    config = settings()
+    tries = len(_delays()) + 1
+    return (timeout or config.http_timeout) + sum(_delays()) + tries * config.http_connect_timeout
+
+
+def _delays() -> tuple[float, ...]:
+    config = settings()
+    last = config.http_retry_delays[-1]
+    return tuple((config.http_retry_delays + (last,) * config.http_retries)[: config.http_retries])
+
+
+def _once(method: str, url: str, timeout: float, options: dict[str, Any]) -> Answer:
+    limits = (settings().http_connect_timeout, timeout)
+    with _deadline(timeout):
+        try:
+            response = _session().request(method, url, timeout=limits, allow_redirects=False, stream=True, **options)
+            with response:
+                return Answer(response.status_code, response.headers, _read(response))
+        except requests.RequestException as error:
+            raise (NotSent if _cannot_have_left(error) else NoAnswer)(_reason(error)) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise NoAnswer(_reason(error)) from None
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(65_536):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise NoAnswer(f"an answer of more than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+def _cannot_have_left(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
+        return True
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", cause)
+    return isinstance(
+        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError
+    ) or isinstance(error, requests.exceptions.SSLError)
+
+
+def _reason(error: BaseException) -> str:
+    """Return what kind of failure it was, without the address."""
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", None) or cause or error
+    return type(reason).__name__ if isinstance(reason, BaseException) else type(error).__name__
+
+
+# --- the session -------------------------------------------------------------------------------------------------
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> Any:
+        _watcher().watch(self.sock)
+        return super().getresponse()
+
+
+class _SSLConnection(HTTPSConnection):
+    def getresponse(self) -> Any:
+        _watcher().watch(self.sock)
+        return super().getresponse()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SSLPool(HTTPSConnectionPool):
+    ConnectionCls = _SSLConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SSLPool}
+
+
+_shared: requests.Session | None = None
+_lock = threading.Lock()
+
+
+def _session() -> requests.Session:
+    global _shared
+    if _shared is None:
+        with _lock:
+            if _shared is None:
+                made = requests.Session()
+                # Proxies and .netrc of the environment have no business with customers' messages.
+                made.trust_env = False
+                made.headers["User-Agent"] = f"whatsapp-crm/{crm_tasks.__version__}"
+                adapter = _Adapter(pool_connections=POOL, pool_maxsize=POOL, max_retries=0)
+                made.mount("http://", adapter)
+                made.mount("https://", adapter)
+                _shared = made
+    return _shared
+
+
+# --- the deadline ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    _local.end = time.monotonic() + seconds
+    _local.watch = None
+    try:
+        yield
+    finally:
+        if _local.watch is not None:
+            _local.watch.sock = None
+        _local.end = None
+
+
+@dataclass(order=True)
+class _Watch:
+    end: float
+    sock: socket.socket | None = field(compare=False)
+
+
+class _Watcher:
+    """Shuts sockets down whose deadline has passed; the thread that reads from one then sees the connection end."""
+
+    def __init__(self) -> None:
+        self._heap: list[_Watch] = []
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+
+    def watch(self, sock: socket.socket) -> None:
+        end = getattr(_local, "end", None)
+        if end is None:
+            return
+        _local.watch = _Watch(end, sock)
+        with self._changed:
+            heapq.heappush(self._heap, _local.watch)
+            if self._heap[0] is _local.watch:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._heap or self._heap[0].end > time.monotonic():
+                    self._changed.wait(self._heap[0].end - time.monotonic() if self._heap else None)
+                    while self._heap and self._heap[0].sock is None:
+                        heapq.heappop(self._heap)
+                watch = heapq.heappop(self._heap)
+            sock = watch.sock
+            if sock is not None:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+_the_watcher: _Watcher | None = None
+
+
+def _watcher() -> _Watcher:
+    global _the_watcher
+    if _the_watcher is None:
+        with _lock:
+            if _the_watcher is None:
+                _the_watcher = _Watcher()
+    return _the_watcher
+
+
+def _after_fork() -> None:
+    global _shared, _the_watcher, _lock
+    _shared, _the_watcher, _lock = None, None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

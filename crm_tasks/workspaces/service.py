@@ -1,0 +1,254 @@
+"""Tenants, their channels and their keys. Credentials come in and go out here and nowhere else."""
+
+import secrets
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import phonenumbers
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.config import settings
+from crm_tasks.core import crypto
+from crm_tasks.core.db import now
+from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.workspaces.models import ApiKey, Channel, ChannelKind, UnknownPolicy, Workspace
+
+KEY_PREFIX = "crm_"
+
+
+# --- workspaces --------------------------------------------------------------------------------------------------
+
+
+def create(session: Session, name: str, *, region: str = "US") -> Workspace:
+    """Make a workspace. `region` is the country (ISO alpha-2) in which its people write phone numbers.
+
+    Raises:
+        Invalid: no name, or not a region.
+    """
+    if not name.strip():
+        raise Invalid("A workspace needs a name.", fields=[FieldError("name", "Write a name.")])
+    if region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise Invalid(
+            f"{region!r} is not a region.", fields=[FieldError("region", "Use an ISO code such as US or DE.")]
+        )
+    workspace = Workspace(name=name.strip(), region=region.upper())
+    session.add(workspace)
+    session.flush()
+    return workspace
+
+
+def get(session: Session, workspace_id: uuid.UUID) -> Workspace:
+    """Return a workspace.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    workspace = session.get(Workspace, workspace_id)
+    if workspace is None:
+        raise NotFound(f"There is no workspace {workspace_id}.")
+    return workspace
+
+
+# --- channels ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewChannel:
+    """What is needed to add a channel."""
+
+    kind: ChannelKind
+    name: str
+    phone_number_id: str
+    access_token: str
+    app_secret: str
+    verify_token: str
+    waba_id: str | None = None
+    display_phone_number: str | None = None
+    base_url: str | None = None
+    api_version: str | None = None
+    unknown_policy: UnknownPolicy = UnknownPolicy.HOLD
+
+
+def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> Channel:
+    """Add a channel to a workspace; its credentials are encrypted.
+
+    Raises:
+        NotFound: no such workspace. Invalid: something is missing. Conflict: the number belongs to a channel already.
+    """
+    workspace = get(session, workspace_id)
+    _check_channel(new)
+    query = sa.select(Channel.id).where(Channel.kind == new.kind, Channel.phone_number_id == new.phone_number_id)
+    if session.scalar(query) is not None:
+        raise Conflict(f"The number {new.phone_number_id} belongs to a channel already.", code="channel_exists")
+    config = settings()
+    channel = Channel(
+        workspace_id=workspace.id,
+        kind=new.kind,
+        name=new.name.strip(),
+        base_url=(new.base_url or config.whatsapp_base_url).rstrip("/"),
+        api_version=new.api_version or config.whatsapp_api_version,
+        phone_number_id=new.phone_number_id,
+        waba_id=new.waba_id,
+        display_phone_number=new.display_phone_number,
+        credentials={
+            "access_token": new.access_token,
+            "app_secrets": [new.app_secret],
+            "verify_token": new.verify_token,
+        },
+        signed_by=[crypto.secret_fingerprint(new.app_secret)],
+        unknown_policy=new.unknown_policy,
+    )
+    session.add(channel)
+    session.flush()
+    return channel
+
+
+def _check_channel(new: NewChannel) -> None:
+    needed = ("name", "phone_number_id", "access_token", "app_secret", "verify_token")
+    problems = [FieldError(name, "This is needed.") for name in needed if not getattr(new, name).strip()]
+    if new.base_url and not new.base_url.startswith(("https://", "http://")):
+        problems.append(FieldError("base_url", "Must begin with https:// or http://."))
+    if problems:
+        raise Invalid("The channel cannot be added like this.", fields=problems)
+
+
+def channels(session: Session, workspace_id: uuid.UUID) -> list[Channel]:
+    """Return the channels of a workspace, the oldest first."""
+    return list(session.scalars(sa.select(Channel).where(Channel.workspace_id == workspace_id).order_by(Channel.id)))
+
+
+def channel(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID) -> Channel:
+    """Return a channel of a workspace.
+
+    Raises:
+        NotFound: there is none of this id here.
+    """
+    found = session.get(Channel, channel_id)
+    if found is None or found.workspace_id != workspace_id:
+        raise NotFound(f"There is no channel {channel_id}.", code="channel_not_found")
+    return found
+
+
+def channel_for(session: Session, phone_number_id: str | None, waba_id: str | None) -> Channel | None:
+    """Return the channel that a webhook is about: by its number, else by its WhatsApp account."""
+    query = sa.select(Channel).where(Channel.kind == ChannelKind.WHATSAPP).order_by(Channel.id).limit(1)
+    if phone_number_id:
+        return session.scalar(query.where(Channel.phone_number_id == phone_number_id))
+    return session.scalar(query.where(Channel.waba_id == waba_id)) if waba_id else None
+
+
+def rotate_app_secret(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, secret: str) -> Channel:
+    """Make a new app secret valid beside the present one; the one before that ends.
+
+    Raises:
+        NotFound: no such channel. Invalid: no secret.
+    """
+    if not secret.strip():
+        raise Invalid("The new app secret is empty.", fields=[FieldError("app_secret", "This is needed.")])
+    found = channel(session, workspace_id, channel_id)
+    kept = [secret, *found.credentials["app_secrets"][:1]]
+    found.credentials = {**found.credentials, "app_secrets": kept}
+    found.signed_by = [crypto.secret_fingerprint(each) for each in kept]
+    return found
+
+
+def reencrypt(session: Session) -> int:
+    """Encrypt every credential with the first of ENCRYPTION_KEYS, so that an older one can be taken out."""
+    table = sa.table("channels", sa.column("id"), sa.column("credentials", sa.LargeBinary))
+    rows = session.execute(sa.select(table.c.id, table.c.credentials).with_for_update()).all()
+    for channel_id, token in rows:
+        session.execute(sa.update(table).where(table.c.id == channel_id).values(credentials=crypto.rotated(token)))
+    return len(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The app secrets by which webhooks are recognised."""
+
+    by_number: dict[str, tuple[str, ...]]
+    verify_tokens: frozenset[str]
+
+    def for_numbers(self, numbers: Iterable[str]) -> set[str]:
+        """Return the secrets that every one of these numbers has in common; unknown numbers do not count."""
+        known = [set(self.by_number[number]) for number in numbers if number in self.by_number]
+        return set.intersection(*known) if known else set()
+
+    def all(self) -> set[str]:
+        """Return every secret."""
+        return {secret for secrets_ in self.by_number.values() for secret in secrets_}
+
+
+def webhook_secrets(session: Session) -> Secrets:
+    """Return what is needed to recognise WhatsApp's requests."""
+    rows = session.execute(sa.select(Channel.phone_number_id, Channel.credentials)).all()
+    return Secrets(
+        {number: tuple(credentials["app_secrets"]) for number, credentials in rows},
+        frozenset(credentials["verify_token"] for _, credentials in rows),
+    )
+
+
+# --- API keys ----------------------------------------------------------------------------------------------------
+
+
+def create_key(session: Session, workspace_id: uuid.UUID, name: str) -> tuple[ApiKey, str]:
+    """Make an API key and return it with its secret, which nobody can read again.
+
+    Raises:
+        NotFound: no such workspace.
+    """
+    get(session, workspace_id)
+    secret = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = ApiKey(
+        workspace_id=workspace_id, name=name.strip() or "key", prefix=secret[:12], digest=crypto.digest(secret)
+    )
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def keys(session: Session, workspace_id: uuid.UUID) -> list[ApiKey]:
+    """Return the keys of a workspace, revoked ones too."""
+    return list(session.scalars(sa.select(ApiKey).where(ApiKey.workspace_id == workspace_id).order_by(ApiKey.id)))
+
+
+def revoke_key(session: Session, workspace_id: uuid.UUID, key_id: uuid.UUID) -> ApiKey:
+    """End a key at once.
+
+    Raises:
+        NotFound: no such key here.
+    """
+    key = session.get(ApiKey, key_id)
+    if key is None or key.workspace_id != workspace_id:
+        raise NotFound(f"There is no API key {key_id}.")
+    key.revoked_at = key.revoked_at or session.scalar(sa.select(now()))
+    return key
+
+
+def workspace_of_key(session: Session, secret: str) -> uuid.UUID | None:
+    """Return whose key this is, or None if it is nobody's or revoked."""
+    if not secret.startswith(KEY_PREFIX) or len(secret) > 100:
+        return None
+    query = sa.select(ApiKey.workspace_id).where(ApiKey.digest == crypto.digest(secret), ApiKey.revoked_at.is_(None))
+    return session.scalar(query)
+
+
+# --- phone numbers -----------------------------------------------------------------------------------------------
+
+
+def e164(number: str, region: str) -> str:
+    """Return a phone number in any sane writing as E.164, read in this region if it names no country.
+
+    Raises:
+        Invalid: it cannot be a phone number.
+    """
+    try:
+        parsed: Any = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        parsed = None
+    if parsed is None or not phonenumbers.is_possible_number(parsed):
+        remedy = "Write it with its country, such as +14155550123."
+        raise Invalid(f"{number[:40]!r} is not a phone number.", fields=[FieldError("to", remedy, "bad_phone_number")])
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
