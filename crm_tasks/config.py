@@ -38,6 +38,14 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
+    sandbox_webhook_url: str
+    sandbox_phone_number_id: str
+    sandbox_waba_id: str
+    sandbox_display_phone_number: str
+    sandbox_access_token: str = field(repr=False)
+    sandbox_app_secret: str = field(repr=False)
+    sandbox_verify_token: str = field(repr=False)
     postgres_port: int
     valkey_port: int
 
@@ -84,6 +92,11 @@ class Settings:
     def production(self) -> bool:
         """Whether real customers are behind this process."""
         return self.env == "production"
+
+    @property
+    def uses_sandbox(self) -> bool:
+        """Whether the simulated outside world runs beside this system."""
+        return bool(self.sandbox_webhook_url)
 
     @property
     def broker_is_redis(self) -> bool:
@@ -136,6 +149,13 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
+        "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
+        "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
+        "sandbox_display_phone_number": env.str("SANDBOX_DISPLAY_PHONE_NUMBER", ""),
+        "sandbox_access_token": env.str("SANDBOX_ACCESS_TOKEN", ""),
+        "sandbox_app_secret": env.str("SANDBOX_APP_SECRET", ""),
+        "sandbox_verify_token": env.str("SANDBOX_VERIFY_TOKEN", ""),
         "postgres_port": env.int("POSTGRES_PORT", 15432, validate=port),
         "valkey_port": env.int("VALKEY_PORT", 16379, validate=port),
         "database_url": _psycopg(env.str("DATABASE_URL", "postgresql+psycopg://127.0.0.1/crm", validate=some)),

@@ -15,7 +15,7 @@ __all__ = ["bind_contextvars", "bound_contextvars", "configure", "get_logger", "
 
 _said: dict[str, float] = {}
 # Libraries whose every line at INFO repeats what ours say, or says a customer's address.
-_QUIET = ("celery.worker.strategy", "urllib3", "werkzeug", "flower", "tornado.access", "kombu")
+_QUIET = ("alembic", "celery.worker.strategy", "urllib3", "werkzeug", "flower", "tornado.access", "kombu")
 
 
 def get_logger(name: str) -> Any:

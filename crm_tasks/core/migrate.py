@@ -1,5 +1,6 @@
 """Migrations: brings the database to the newest version. Several hosts may try at once; one does it."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -7,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session
 
 from crm_tasks.core import db, partitions
 from crm_tasks.core.log import get_logger
@@ -23,22 +25,22 @@ def config() -> Config:
     return made
 
 
+@lru_cache(maxsize=1)
 def head() -> str:
     """Return the newest version that this code knows."""
     return ScriptDirectory.from_config(config()).get_current_head() or ""
 
 
-def current() -> str | None:
+def version(session: Session) -> str | None:
     """Return the version the database is at; None if it has no tables yet."""
-    with db.transaction() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
+    return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def upgrade(revision: str = "head") -> None:
     """Migrate up, and create the partitions of the coming days."""
     command.upgrade(config(), revision)
     db.retrying(lambda session: partitions.ensure(session, session.scalar(sa.select(db.now()))))  # type: ignore[arg-type]
-    log.info("migrate.done", version=current())
+    log.info("migrate.done", version=db.retrying(version))
 
 
 def downgrade(revision: str) -> None:

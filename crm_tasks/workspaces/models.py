@@ -78,6 +78,7 @@ class ApiKey(Base):
     name: Mapped[str]
     prefix: Mapped[str]
     digest: Mapped[bytes] = mapped_column(unique=True)
+    operator: Mapped[bool] = mapped_column(server_default=sa.text("false"))
     created_at: Mapped[CreatedAt]
     revoked_at: Mapped[Moment | None]
 

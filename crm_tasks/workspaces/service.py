@@ -52,6 +52,22 @@ def get(session: Session, workspace_id: uuid.UUID) -> Workspace:
     return workspace
 
 
+def only(session: Session, workspace_id: uuid.UUID | None) -> Workspace:
+    """Return the workspace that is meant: the one named, or the only one there is.
+
+    Raises:
+        NotFound: no such workspace. Invalid: there are several and none was named.
+    """
+    if workspace_id is not None:
+        return get(session, workspace_id)
+    found = session.scalars(sa.select(Workspace).order_by(Workspace.id).limit(2)).all()
+    if not found:
+        raise NotFound("There is no workspace yet.", hint="`crm workspace add NAME` makes one.")
+    if len(found) > 1:
+        raise Invalid("There are several workspaces.", hint="Name one; `crm workspace list` shows their ids.")
+    return found[0]
+
+
 # --- channels ----------------------------------------------------------------------------------------------------
 
 
@@ -193,8 +209,10 @@ def webhook_secrets(session: Session) -> Secrets:
 # --- API keys ----------------------------------------------------------------------------------------------------
 
 
-def create_key(session: Session, workspace_id: uuid.UUID, name: str) -> tuple[ApiKey, str]:
+def create_key(session: Session, workspace_id: uuid.UUID, name: str, *, operator: bool = False) -> tuple[ApiKey, str]:
     """Make an API key and return it with its secret, which nobody can read again.
+
+    An operator's key also sees and holds what belongs to no workspace or to others: the jobs, not the messages.
 
     Raises:
         NotFound: no such workspace.
@@ -202,7 +220,11 @@ def create_key(session: Session, workspace_id: uuid.UUID, name: str) -> tuple[Ap
     get(session, workspace_id)
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(
-        workspace_id=workspace_id, name=name.strip() or "key", prefix=secret[:12], digest=crypto.digest(secret)
+        workspace_id=workspace_id,
+        name=name.strip() or "key",
+        prefix=secret[:12],
+        digest=crypto.digest(secret),
+        operator=operator,
     )
     session.add(key)
     session.flush()
@@ -227,12 +249,11 @@ def revoke_key(session: Session, workspace_id: uuid.UUID, key_id: uuid.UUID) -> 
     return key
 
 
-def workspace_of_key(session: Session, secret: str) -> uuid.UUID | None:
-    """Return whose key this is, or None if it is nobody's or revoked."""
+def key_of(session: Session, secret: str) -> ApiKey | None:
+    """Return the key with this secret, or None if there is none or it is revoked."""
     if not secret.startswith(KEY_PREFIX) or len(secret) > 100:
         return None
-    query = sa.select(ApiKey.workspace_id).where(ApiKey.digest == crypto.digest(secret), ApiKey.revoked_at.is_(None))
-    return session.scalar(query)
+    return session.scalar(sa.select(ApiKey).where(ApiKey.digest == crypto.digest(secret), ApiKey.revoked_at.is_(None)))
 
 
 # --- phone numbers -----------------------------------------------------------------------------------------------

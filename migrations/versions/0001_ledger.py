@@ -138,7 +138,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_held",
         "jobs",
-        ["held_by"],
+        ["held_by", "queue"],
         unique=False,
         postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL"),
     )
@@ -147,6 +147,7 @@ def upgrade() -> None:
         "ix_jobs_rung",
         "jobs",
         ["queue", "rung_at"],
+        postgresql_include=["run_at"],
         unique=False,
         postgresql_where=sa.text("state = 'queued' AND rung_at IS NOT NULL"),
     )

@@ -103,9 +103,12 @@ class Job(Base):
             "ix_jobs_rung",
             "queue",
             "rung_at",
+            postgresql_include=["run_at"],
             postgresql_where=sa.text("state = 'queued' AND rung_at IS NOT NULL"),
         ),
-        sa.Index("ix_jobs_held", "held_by", postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL")),
+        sa.Index(
+            "ix_jobs_held", "held_by", "queue", postgresql_where=sa.text("state = 'queued' AND held_by IS NOT NULL")
+        ),
         sa.Index("ix_jobs_running", "queue", postgresql_where=sa.text("state = 'running'")),
         sa.Index("ix_jobs_dead", "fingerprint", "queue", postgresql_where=sa.text("state = 'dead'")),
         sa.Index("ix_jobs_revived", "state", postgresql_where=sa.text("revivals > 0")),

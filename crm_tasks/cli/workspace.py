@@ -1,0 +1,54 @@
+"""`crm workspace`."""
+
+import uuid
+
+import click
+import sqlalchemy as sa
+
+from crm_tasks.cli.shown import ID, as_json, moment, print_json, print_table
+from crm_tasks.core.db import transaction
+from crm_tasks.workspaces import service
+from crm_tasks.workspaces.models import Workspace
+
+
+@click.group()
+def command() -> None:
+    """Workspaces: the tenants."""
+
+
+@command.command()
+@click.argument("name")
+@click.option("--region", default="US", show_default=True, help="Country in which phone numbers are written.")
+@as_json
+def add(name: str, region: str, as_json: bool) -> None:
+    """Make a workspace."""
+    with transaction() as session:
+        made = service.create(session, name, region=region)
+    print_json({"id": made.id, "name": made.name}) if as_json else click.echo(f"{made.id}  {made.name}")
+
+
+@command.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the workspaces."""
+    with transaction() as session:
+        found = list(session.scalars(sa.select(Workspace).order_by(Workspace.id)))
+    if as_json:
+        print_json([{"id": w.id, "name": w.name, "region": w.region, "auto_reply": w.auto_reply} for w in found])
+        return
+    print_table(
+        ("id", "name", "region", "answers by itself", "since"),
+        [(w.id, w.name, w.region, "yes" if w.auto_reply else "no", moment(w.created_at)) for w in found],
+        empty="No workspace yet: `crm workspace add NAME`.",
+    )
+
+
+@command.command("auto-reply")
+@click.argument("state", type=click.Choice(["on", "off"]))
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def auto_reply(state: str, workspace_id: uuid.UUID | None) -> None:
+    """Have customers answered by the language model, or not."""
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+        workspace.auto_reply = state == "on"
+    click.echo(f"Automatic answers in {workspace.name} are {state}.")

@@ -1,0 +1,230 @@
+"""The queues at a glance: what waits, runs, failed and finished. Counted through small indexes and roll-ups only."""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.config import settings
+from crm_tasks.core import holds, rollup
+from crm_tasks.core.db import now
+from crm_tasks.core.jobs.model import UNKNOWN_TASK, Job, JobMinute, JobState, Process, Watermark
+from crm_tasks.core.queues import Queue
+
+# Each part reads one partial index and nothing else, so a million finished jobs cost nothing here.
+_LIVE = sa.text("""
+    SELECT queue, run_at <= crm_now() AS due, false AS held, count(*) AS jobs, min(run_at) AS oldest FROM jobs
+        WHERE state = 'queued' AND rung_at IS NULL AND held_by IS NULL GROUP BY 1, 2
+    UNION ALL
+    SELECT queue, true, false, count(*), min(run_at) FROM jobs
+        WHERE state = 'queued' AND rung_at IS NOT NULL GROUP BY 1
+    UNION ALL
+    SELECT queue, true, true, count(*), NULL FROM jobs WHERE state = 'queued' AND held_by IS NOT NULL GROUP BY 1
+""")
+_RUNNING = sa.text("SELECT queue, count(*) FROM jobs WHERE state = 'running' GROUP BY 1")
+_DEAD = sa.text("SELECT queue, count(*) FROM jobs WHERE state = 'dead' GROUP BY 1")
+
+
+@dataclass(slots=True)
+class QueueRow:
+    """One queue. Ages are seconds; `completed` counts all that succeeded within the history kept."""
+
+    name: str
+    waiting: int = 0
+    delayed: int = 0
+    held: int = 0
+    active: int = 0
+    failed: int = 0
+    completed: int = 0
+    is_paused: bool = False
+    oldest_age: float | None = None
+    target_age: float = 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether the oldest waiting job is older than the queue's target."""
+        return self.oldest_age is not None and self.oldest_age > self.target_age
+
+
+def queues(session: Session) -> list[QueueRow]:
+    """Return every queue with its counts."""
+    rows = {name: QueueRow(name, target_age=settings().queues[name].target_age) for name in map(str, Queue)}
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    for queue, due, held, jobs, oldest in session.execute(_LIVE):
+        _add_live(rows[queue], due=due, held=held, jobs=jobs, oldest=oldest, moment=moment)
+    for queue, jobs in session.execute(_RUNNING):
+        rows[queue].active = jobs
+    for queue, jobs in session.execute(_DEAD):
+        rows[queue].failed = jobs
+    for queue, jobs in completed(session).items():
+        rows[queue].completed = jobs
+    scopes = {hold.scope for hold in holds.listed(session)}
+    for row in rows.values():
+        row.is_paused = bool({"all", f"queue:{row.name}"} & scopes)
+    return list(rows.values())
+
+
+def _add_live(row: QueueRow, *, due: bool, held: bool, jobs: int, oldest: datetime | None, moment: datetime) -> None:
+    if held:
+        row.held += jobs
+        row.waiting += jobs
+    elif due:
+        row.waiting += jobs
+        if oldest is not None:
+            row.oldest_age = max(row.oldest_age or 0.0, (moment - oldest).total_seconds())
+    else:
+        row.delayed += jobs
+
+
+def completed(session: Session) -> dict[str, int]:
+    """Return how many jobs of each queue succeeded within the history kept."""
+    totals: dict[str, int] = defaultdict(int)
+    rolled = sa.select(JobMinute.queue, sa.func.sum(JobMinute.jobs)).where(JobMinute.state == JobState.SUCCEEDED)
+    for queue, jobs in session.execute(rolled.group_by(JobMinute.queue)):
+        totals[queue] += jobs
+    for (_, queue, state), (run, _) in _tail(session).items():
+        if state == JobState.SUCCEEDED:
+            totals[queue] += sum(run)
+    return totals
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMetrics:
+    """How one queue did over a while: jobs per minute, and times in milliseconds."""
+
+    name: str
+    finished: int
+    failed: int
+    per_minute: float
+    run_p50: float | None
+    run_p95: float | None
+    wait_p50: float | None
+    wait_p95: float | None
+    oldest_age: float | None
+
+
+def metrics(session: Session, *, minutes: int = 15) -> list[QueueMetrics]:
+    """Return how the queues did over the last minutes."""
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    since = moment - timedelta(minutes=minutes)
+    found: dict[str, list[tuple[str, list[int], list[int]]]] = defaultdict(list)
+    query = sa.select(JobMinute).where(JobMinute.minute >= since)
+    for row in session.scalars(query):
+        found[row.queue].append((row.state, row.run, row.wait))
+    for (minute, queue, state), (run, wait) in _tail(session).items():
+        if minute >= since:
+            found[queue].append((state, run, wait))
+    ages = {row.name: row.oldest_age for row in queues(session)}
+    return [_measured(str(queue), found[queue], minutes, ages[queue]) for queue in Queue]
+
+
+def _measured(
+    name: str, parts: list[tuple[str, list[int], list[int]]], minutes: int, oldest: float | None
+) -> QueueMetrics:
+    run = rollup.added(part[1] for part in parts)
+    wait = rollup.added(part[2] for part in parts)
+    failed = sum(sum(part[1]) for part in parts if part[0] == JobState.DEAD)
+    return QueueMetrics(
+        name=name,
+        finished=sum(run),
+        failed=failed,
+        per_minute=round(sum(run) / minutes, 2),
+        run_p50=rollup.percentile(run, 0.5),
+        run_p95=rollup.percentile(run, 0.95),
+        wait_p50=rollup.percentile(wait, 0.5),
+        wait_p95=rollup.percentile(wait, 0.95),
+        oldest_age=oldest,
+    )
+
+
+def statistics(session: Session, *, days: int = 7) -> list[dict[str, Any]]:
+    """Return how many jobs ended in each state, per queue and day (UTC), the newest day first."""
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    since = (moment - timedelta(days=days - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = sa.func.date_trunc("day", JobMinute.minute, "UTC")
+    query = (
+        sa.select(day, JobMinute.queue, JobMinute.state, sa.func.sum(JobMinute.jobs))
+        .where(JobMinute.minute >= since)
+        .group_by(sa.text("1, 2, 3"))
+    )
+    totals: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for start, queue, state, jobs in session.execute(query):
+        totals[start.date().isoformat(), queue][state] += jobs
+    for (minute, queue, state), (run, _) in _tail(session).items():
+        if minute >= since:
+            totals[minute.date().isoformat(), queue][state] += sum(run)
+    return [
+        {"day": day_, "queue": queue, **{state: states.get(state, 0) for state in _ENDED}}
+        for (day_, queue), states in sorted(totals.items(), key=lambda item: (-_ordinal(item[0][0]), item[0][1]))
+    ]
+
+
+_ENDED = (JobState.SUCCEEDED.value, JobState.DEAD.value, JobState.CANCELLED.value)
+
+
+def _ordinal(day: str) -> int:
+    return datetime.fromisoformat(day).toordinal()
+
+
+def _tail(session: Session) -> dict[tuple[datetime, str, str], tuple[list[int], list[int]]]:
+    """Return what has finished since the last roll-up: two minutes' worth, as a rule."""
+    return rollup.histograms(session, rollup.watermark(session))
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+def processes(session: Session) -> list[Process]:
+    """Return the processes that live: seen within a lease, and not stopped."""
+    query = sa.select(Process).where(
+        Process.stopped_at.is_(None), Process.seen_at > sa.func.now() - settings().lease, Process.kind != "child"
+    )
+    return list(session.scalars(query.order_by(Process.kind, Process.name)))
+
+
+def scheduler_age(session: Session) -> float | None:
+    """Return how many seconds ago any scheduler last ticked; None if none ever did."""
+    at = session.scalar(sa.select(Watermark.at).where(Watermark.name == "scheduler"))
+    if at is None:
+        return None
+    moment: datetime = session.scalar(sa.select(sa.func.clock_timestamp()))  # type: ignore[assignment]
+    return max(0.0, (moment - at).total_seconds())
+
+
+def with_counters(session: Session) -> list[Process]:
+    """Return every process of the last hours, for its counters; one that ended still has counted."""
+    query = sa.select(Process).where(Process.seen_at > sa.func.now() - timedelta(hours=6)).order_by(Process.id)
+    return list(session.scalars(query))
+
+
+def unknown_tasks(session: Session) -> dict[str, int]:
+    """Return the tasks that no worker knew, with how many jobs wait for one that does."""
+    query = sa.select(Job.task, sa.func.count()).where(Job.state == JobState.QUEUED, Job.held_by == UNKNOWN_TASK)
+    return dict(session.execute(query.group_by(Job.task)).tuples().all())
+
+
+def listed(
+    session: Session,
+    *,
+    workspace_id: uuid.UUID | None = None,
+    states: Iterable[JobState] = (),
+    queue: str | None = None,
+    task: str | None = None,
+    before: uuid.UUID | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """Return jobs, the newest first."""
+    query = sa.select(Job).order_by(Job.id.desc()).limit(limit)
+    for column, value in ((Job.workspace_id, workspace_id), (Job.queue, queue), (Job.task, task)):
+        if value is not None:
+            query = query.where(column == value)
+    if wanted := list(states):
+        query = query.where(Job.state.in_(wanted))
+    if before is not None:
+        query = query.where(Job.id < before)
+    return list(session.scalars(query))

@@ -1,0 +1,175 @@
+"""What comes in and goes out as JSON. Limits are the Cloud API's; a field error names the limit and the remedy."""
+
+from datetime import timedelta
+from typing import Any
+
+import marshmallow as ma
+
+from crm_tasks.contacts.models import Contact
+from crm_tasks.messages.models import Conversation, Message
+from crm_tasks.messages.service.history import Shown
+from crm_tasks.messages.service.outbox import TYPES
+
+# Source: Meta, "Text messages" and "Templates" of the Cloud API.
+MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
+WINDOW = timedelta(hours=24)
+
+
+class TextSchema(ma.Schema):
+    """A text."""
+
+    body = ma.fields.String(
+        required=True,
+        validate=ma.validate.Length(1, MAX_TEXT, error=f"Write 1 to {MAX_TEXT} characters."),
+        error_messages={"required": "Write what to say.", "null": "Write what to say."},
+    )
+    preview_url = ma.fields.Boolean()
+
+
+class LanguageSchema(ma.Schema):
+    """The language of a template."""
+
+    code = ma.fields.String(
+        required=True,
+        validate=ma.validate.Regexp(r"^[a-z]{2,3}(_[A-Za-z]{2,4})?$", error="Write a code such as en_US."),
+        error_messages={"required": "Name the language, such as en_US."},
+    )
+    policy = ma.fields.String()
+
+
+class TemplateSchema(ma.Schema):
+    """A template that the provider has approved."""
+
+    name = ma.fields.String(
+        required=True,
+        validate=ma.validate.Regexp(
+            rf"^[a-z0-9_]{{1,{MAX_TEMPLATE_NAME}}}$", error="A template's name is of a-z, 0-9 and _."
+        ),
+        error_messages={"required": "Name the template."},
+    )
+    language = ma.fields.Nested(LanguageSchema, required=True, error_messages={"required": "Name the language."})
+    components = ma.fields.List(ma.fields.Dict())
+
+
+class ContextSchema(ma.Schema):
+    """The message that this one replies to, by its provider id."""
+
+    message_id = ma.fields.String(required=True)
+
+
+class NewMessageSchema(ma.Schema):
+    """A message to send."""
+
+    channel_id = ma.fields.UUID(
+        required=True,
+        error_messages={"required": "Name the channel that sends.", "invalid_uuid": "This is not a channel's id."},
+    )
+    to = ma.fields.String(
+        required=True,
+        validate=ma.validate.Length(1, 200, error="Give a phone number such as +14155550123, or a user id."),
+        error_messages={"required": "Give a phone number such as +14155550123, or a user id."},
+    )
+    type = ma.fields.String(
+        required=True,
+        validate=ma.validate.OneOf(TYPES, error=f"Use one of: {', '.join(TYPES)}."),
+        error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
+    )
+    text = ma.fields.Nested(TextSchema)
+    template = ma.fields.Nested(TemplateSchema)
+    context = ma.fields.Nested(ContextSchema)
+
+    @ma.validates_schema
+    def _content_of_its_type(self, data: dict[str, Any], **_: Any) -> None:
+        kind = data.get("type")
+        if kind in TYPES and kind not in data:
+            raise ma.ValidationError(f"A message of type {kind} needs this object.", kind)
+        for other in TYPES:
+            if other != kind and other in data:
+                raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
+
+
+class ReactionOut(ma.Schema):
+    """Somebody's reaction."""
+
+    sender = ma.fields.String(data_key="from", attribute="from")
+    emoji = ma.fields.String()
+    at = ma.fields.AwareDateTime()
+
+
+class MessageOut(ma.Schema):
+    """A message, either way."""
+
+    id = ma.fields.UUID()
+    conversation_id = ma.fields.UUID()
+    contact_id = ma.fields.UUID(allow_none=True)
+    channel_id = ma.fields.UUID()
+    direction = ma.fields.String()
+    type = ma.fields.String()
+    content = ma.fields.Dict()
+    text = ma.fields.String(allow_none=True)
+    state = ma.fields.String()
+    author = ma.fields.String()
+    provider_id = ma.fields.String(allow_none=True)
+    context_provider_id = ma.fields.String(allow_none=True)
+    answer_id = ma.fields.UUID(allow_none=True)
+    error = ma.fields.Dict(allow_none=True)
+    occurred_at = ma.fields.AwareDateTime()
+    created_at = ma.fields.AwareDateTime()
+    accepted_at = ma.fields.AwareDateTime(allow_none=True)
+    sent_at = ma.fields.AwareDateTime(allow_none=True)
+    delivered_at = ma.fields.AwareDateTime(allow_none=True)
+    read_at = ma.fields.AwareDateTime(allow_none=True)
+    failed_at = ma.fields.AwareDateTime(allow_none=True)
+    job_id = ma.fields.UUID(allow_none=True)
+    trace_id = ma.fields.UUID(allow_none=True)
+    edited = ma.fields.Dict(allow_none=True)
+    edited_at = ma.fields.AwareDateTime(allow_none=True)
+    deleted_at = ma.fields.AwareDateTime(allow_none=True)
+    reactions = ma.fields.List(ma.fields.Nested(ReactionOut))
+
+
+class ContactOut(ma.Schema):
+    """A person, in short."""
+
+    id = ma.fields.UUID()
+    name = ma.fields.String(allow_none=True)
+    username = ma.fields.String(allow_none=True)
+
+
+class ConversationOut(ma.Schema):
+    """A conversation. Free text may be sent until `window_open_until`; after that, templates."""
+
+    id = ma.fields.UUID()
+    channel_id = ma.fields.UUID()
+    group_id = ma.fields.String(allow_none=True)
+    contact = ma.fields.Nested(ContactOut, allow_none=True)
+    last_message_at = ma.fields.AwareDateTime(allow_none=True)
+    last_inbound_at = ma.fields.AwareDateTime(allow_none=True)
+    window_open_until = ma.fields.AwareDateTime(allow_none=True)
+    created_at = ma.fields.AwareDateTime()
+
+
+_MESSAGE, _CONVERSATION = MessageOut(), ConversationOut()
+
+
+def dump_message(shown: Shown | Message) -> dict[str, Any]:
+    """Return a message as JSON."""
+    shown = shown if isinstance(shown, Shown) else Shown(shown)
+    later = {
+        "edited": shown.edited,
+        "edited_at": shown.edited_at,
+        "deleted_at": shown.deleted_at,
+        "reactions": shown.reactions,
+    }
+    return _MESSAGE.dump(shown.message) | MessageOut(only=tuple(later)).dump(later)
+
+
+def dump_conversation(row: tuple[Conversation, Contact | None]) -> dict[str, Any]:
+    """Return a conversation as JSON."""
+    conversation, contact = row
+    until = conversation.last_inbound_at + WINDOW if conversation.last_inbound_at else None
+    fields = {
+        name: getattr(conversation, name)
+        for name in ("id", "channel_id", "group_id", "last_message_at", "last_inbound_at", "created_at")
+    }
+    return _CONVERSATION.dump({**fields, "contact": contact, "window_open_until": until})

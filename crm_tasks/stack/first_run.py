@@ -1,0 +1,128 @@
+"""The first start: a workspace to play with, a person who may log in, a key for scripts. Later starts change nothing
+but the addresses, which move with the ports.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.config import Settings, settings
+from crm_tasks.core import db
+from crm_tasks.stack import environment, home
+from crm_tasks.workspaces import service as workspaces
+from crm_tasks.workspaces import users
+from crm_tasks.workspaces.models import Channel, ChannelKind, User, Workspace
+
+ADMIN = "admin@example.com"
+FILE = "first-run.json"
+
+
+def prepare() -> None:
+    """Make what the first start needs, and keep its secrets in CRM_HOME/first-run.json (mode 0600)."""
+    made = db.retrying(_make)
+    known = _read()
+    if made is None and not known:
+        return
+    text = json.dumps({**known, **(made or {}), **_addresses(settings())}, indent=2) + "\n"
+    home.write(settings().home / FILE, text)
+
+
+def announce(say: Callable[[str], None]) -> None:
+    """Print where everything is; the secrets only at the very first start."""
+    known = _read()
+    config = settings()
+    say("")
+    say(f"  Web and API   {environment.web_url(config)}/")
+    if config.uses_sandbox:
+        say(f"  Be a customer http://127.0.0.1:{config.sandbox_port}/")
+    say(f"  Admin         {environment.web_url(config)}/admin/")
+    say(f"  Flower        http://127.0.0.1:{config.flower_port}/")
+    if known.get("admin_password") and not _seen():
+        say("")
+        say(f"  Admin login   {known['admin_email']}  {known['admin_password']}")
+        say(f"  Flower login  {known['flower_user']}  {known['flower_password']}")
+        say(f"  API key       {known['api_key']}")
+        say(f"  (this once; they are also in {config.home / FILE})")
+        (config.home / ".announced").touch(mode=0o600)
+    say("")
+
+
+def _seen() -> bool:
+    return (settings().home / ".announced").exists()
+
+
+def _read() -> dict[str, Any]:
+    path = settings().home / FILE
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _addresses(config: Settings) -> dict[str, Any]:
+    return {
+        "web_url": environment.web_url(config),
+        "flower_url": f"http://127.0.0.1:{config.flower_port}",
+        "sandbox_url": f"http://127.0.0.1:{config.sandbox_port}" if config.uses_sandbox else None,
+        "flower_user": config.flower_user,
+        "flower_password": config.flower_password,
+    }
+
+
+def _make(session: Session) -> dict[str, Any] | None:
+    """Make the first user and the demo workspace if the database has none; return their secrets."""
+    config = settings()
+    if config.uses_sandbox:
+        _move_channel(session, config)
+    if session.scalar(sa.select(sa.func.count()).select_from(User)):
+        return None
+    workspace = session.scalar(sa.select(Workspace).limit(1)) or workspaces.create(session, "Demo")
+    workspace.auto_reply = config.uses_sandbox
+    user, password = users.create(session, ADMIN)
+    _, key = workspaces.create_key(session, workspace.id, "first run", operator=True)
+    made: dict[str, Any] = {
+        "admin_email": user.email,
+        "admin_password": password,
+        "api_key": key,
+        "workspace_id": str(workspace.id),
+    }
+    return made | _demo_channel(session, workspace, config) if config.uses_sandbox else made
+
+
+def _demo_channel(session: Session, workspace: Workspace, config: Settings) -> dict[str, Any]:
+    query = sa.select(Channel).where(Channel.phone_number_id == config.sandbox_phone_number_id)
+    channel = session.scalar(query) or workspaces.add_channel(
+        session,
+        workspace.id,
+        workspaces.NewChannel(
+            kind=ChannelKind.WHATSAPP,
+            name="Sandbox",
+            phone_number_id=config.sandbox_phone_number_id,
+            waba_id=config.sandbox_waba_id,
+            display_phone_number=config.sandbox_display_phone_number,
+            access_token=config.sandbox_access_token,
+            app_secret=config.sandbox_app_secret,
+            verify_token=config.sandbox_verify_token,
+            base_url=_sandbox_address(config),
+        ),
+    )
+    return {
+        "channel_id": str(channel.id),
+        "phone_number_id": config.sandbox_phone_number_id,
+        "waba_id": config.sandbox_waba_id,
+        "access_token": config.sandbox_access_token,
+        "app_secret": config.sandbox_app_secret,
+        "verify_token": config.sandbox_verify_token,
+    }
+
+
+def _move_channel(session: Session, config: Settings) -> None:
+    session.execute(
+        sa.update(Channel)
+        .where(Channel.phone_number_id == config.sandbox_phone_number_id)
+        .values(base_url=_sandbox_address(config))
+    )
+
+
+def _sandbox_address(config: Settings) -> str:
+    return f"http://127.0.0.1:{config.sandbox_port}"

@@ -1,0 +1,40 @@
+"""The web app: doors only. Each parses, makes one service call in one transaction, and answers."""
+
+from typing import Any
+
+from flask import Flask
+
+import crm_tasks.celery
+from crm_tasks.config import settings
+from crm_tasks.core import log
+from crm_tasks.core.jobs import registry
+from webapp import admin, api, errors, headers, health, home, inbound, login
+
+
+def create_app() -> Flask:
+    """Make the app: settings, errors, doors."""
+    log.configure()
+    app = Flask(__name__)
+    app.config.update(_config())
+    assert crm_tasks.celery.app.main
+    registry.task_names()  # so that a wrong task or argument fails at the call, here
+    headers.register(app)
+    login.register(app)
+    for room in (health, home, inbound, api, admin):
+        room.register(app)
+    errors.register(app)  # last: what a library registered for itself gives way
+    login.exempt(app, *inbound.BLUEPRINTS, *api.BLUEPRINTS)
+    return app
+
+
+def _config() -> dict[str, Any]:
+    config = settings()
+    return {
+        "SECRET_KEY": config.secret_key,
+        "MAX_CONTENT_LENGTH": config.webhook_max_bytes,
+        "SESSION_COOKIE_NAME": "crm_session",
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": config.public_url.startswith("https://"),
+        "JSON_SORT_KEYS": False,
+    }

@@ -1,0 +1,54 @@
+"""REST API v1: JSON, `Authorization: Bearer <api key>`, OpenAPI at `/api/v1/openapi.json`, docs at `/api/v1/docs`."""
+
+from pathlib import Path
+
+import flask_swagger_ui
+from flask import Flask, render_template, request, send_from_directory
+from flask.typing import ResponseReturnValue
+from flask_smorest import Api, Blueprint
+
+import crm_tasks
+from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues
+from webapp.auth import require_key
+
+PREFIX = "/api/v1"
+_SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
+BLUEPRINTS: tuple[Blueprint, ...] = tuple(
+    room.blueprint for room in (messages, conversations, jobs, dead_letters, holds, queues, events)
+)
+_NAMES = {blueprint.name for blueprint in BLUEPRINTS}
+
+
+def register(app: Flask) -> None:
+    """Add the API, its document and its pages."""
+    app.config.update(
+        API_TITLE="WhatsApp CRM",
+        API_VERSION=crm_tasks.__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX=PREFIX,
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS={
+            "info": {"description": __doc__},
+            "security": [{"apiKey": []}],
+            "components": {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
+        },
+    )
+    api = Api(app)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint, url_prefix=PREFIX)
+    app.before_request(_guard)
+    app.add_url_rule(f"{PREFIX}/docs", "api_docs", _docs)
+    app.add_url_rule("/static/swagger/<path:name>", "swagger_file", _swagger_file)
+
+
+def _guard() -> None:
+    if request.blueprint in _NAMES:
+        require_key()
+
+
+def _docs() -> str:
+    return render_template("docs.html")
+
+
+def _swagger_file(name: str) -> ResponseReturnValue:
+    return send_from_directory(_SWAGGER, name)

@@ -1,0 +1,81 @@
+"""`/api/v1/holds`: stop work by scope, and let it go on."""
+
+import uuid
+from typing import Any
+
+import marshmallow as ma
+from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
+
+from crm_tasks.core import holds
+from crm_tasks.core.db import transaction
+from crm_tasks.core.errors import Forbidden
+from crm_tasks.core.jobs.model import Hold
+from crm_tasks.core.schemas import HoldIn, HoldOut
+from crm_tasks.workspaces import service as workspaces
+from webapp.auth import caller
+
+blueprint = Blueprint("holds", __name__, description="Holds: what is stopped, by whom and why")
+_HOLD = HoldOut()
+
+
+class HoldArgs(ma.Schema):
+    """Which holds."""
+
+    ended = ma.fields.Boolean(load_default=False)
+
+
+@blueprint.route("/holds")
+@blueprint.arguments(HoldArgs, location="query")
+@blueprint.alt_response(200, schema=HoldOut(many=True))
+def listed(args: dict[str, Any]) -> dict[str, Any]:
+    """List the holds in force, or the last 200 of any kind."""
+    with transaction() as session:
+        counts = holds.held_counts(session)
+        found = holds.listed(session, workspace_id=caller().sees, ended=args["ended"])
+        return {"data": [_dump(hold, counts) for hold in found], "next": None}
+
+
+@blueprint.route("/holds", methods=["POST"])
+@blueprint.arguments(HoldIn)
+@blueprint.alt_response(201, schema=HoldOut)
+def place(body: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Stop everything in a scope from being started. What already runs finishes."""
+    me = caller()
+    with transaction() as session:
+        if not me.operator:
+            _own(session, body["scope"])
+        hold = holds.place(
+            session,
+            body["scope"],
+            reason=body["reason"],
+            actor=me.name,
+            expires_at=body["expires_at"],
+            workspace_id=None if me.operator else me.workspace_id,
+        )
+        return _dump(hold, {}), 201
+
+
+@blueprint.route("/holds/<uuid:hold_id>", methods=["DELETE"])
+@blueprint.alt_response(200, schema=HoldOut)
+def release(hold_id: uuid.UUID) -> dict[str, Any]:
+    """End a hold."""
+    me = caller()
+    with transaction() as session:
+        return _dump(holds.release(session, hold_id, actor=me.name, workspace_id=me.sees), {})
+
+
+def _own(session: Session, scope: str) -> None:
+    """A workspace may stop itself and its own channels, nothing that others share."""
+    workspace_id = caller().workspace_id
+    own = {f"workspace:{workspace_id}", *(f"channel:{c.id}" for c in workspaces.channels(session, workspace_id))}
+    if scope.strip() not in own:
+        raise Forbidden(
+            f"{scope!r} is not this workspace's alone.",
+            code="operator_only",
+            hint="Use workspace:<your id> or channel:<one of yours>, or an operator's key.",
+        )
+
+
+def _dump(hold: Hold, counts: dict[str, int]) -> dict[str, Any]:
+    return _HOLD.dump(hold) | {"held_jobs": counts.get(str(hold.id), 0)}

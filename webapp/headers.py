@@ -1,0 +1,61 @@
+"""What every answer carries: headers that keep a browser safe, the request's id; and one log line per request.
+
+No page loads anything from another host, and no page has inline script or style: the policy says so to the browser.
+"""
+
+import time
+
+from flask import Flask, Response, g, request
+
+from crm_tasks.core.jobs.enqueue import current_trace
+from crm_tasks.core.log import bind_contextvars, get_logger, unbind_contextvars
+from crm_tasks.core.types import new_id
+
+log = get_logger(__name__)
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+# Asked by machines every few seconds: a line for each would hide all others. Webhooks are counted instead.
+_QUIET = ("/health", "/live", "/metrics", "/webhooks/", "/static/", "/api/v1/queues/")
+
+
+def register(app: Flask) -> None:
+    """Begin and end every request here."""
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.teardown_request(_forget)
+
+
+def _begin() -> None:
+    if request.path.startswith(_QUIET):
+        return
+    request_id = new_id()
+    g.request_id, g.started = str(request_id), time.perf_counter()
+    g.trace_token = current_trace.set(request_id)
+    bind_contextvars(request_id=g.request_id)
+
+
+def _end(response: Response) -> Response:
+    if response.mimetype == "text/html":
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+    if "started" in g:
+        response.headers["X-Request-Id"] = g.request_id
+        ms = round((time.perf_counter() - g.started) * 1000, 1)
+        log.info("http.request", method=request.method, path=request.path, status=response.status_code, ms=ms)
+    return response
+
+
+def _forget(_error: BaseException | None) -> None:
+    if "trace_token" in g:
+        current_trace.reset(g.pop("trace_token"))
+        unbind_contextvars("request_id")

@@ -1,0 +1,96 @@
+"""WhatsApp's webhook. 200 only after the request is committed; 401 stores nothing; 503 makes Meta send it again.
+
+The signature is over the raw bytes (Meta escapes non-ASCII, re-serialised JSON does not verify) with the app secret
+of the channel, which is found by its phone number id.
+"""
+
+import threading
+import time
+from hmac import compare_digest
+
+from flask import Blueprint, Response, request
+
+from crm_tasks.core import crypto, db, metrics
+from crm_tasks.core.errors import Unavailable
+from crm_tasks.core.log import get_logger, rarely
+from crm_tasks.messages.service import ingest
+from crm_tasks.providers.whatsapp import webhook
+from crm_tasks.workspaces.service import Secrets, webhook_secrets
+
+log = get_logger(__name__)
+blueprint = Blueprint("whatsapp", __name__)
+
+# How long this process may go on with the secrets it knows. A signature that does not fit makes it look again, at
+# most once a second, so a new channel or a changed secret is good at once.
+_FRESH, _AGAIN = 30.0, 1.0
+_DIGITS = frozenset("0123456789abcdef")
+
+
+@blueprint.get("/webhooks/whatsapp")
+def handshake() -> Response:
+    """Meta's verification: the challenge comes back when the token is one of our channels'."""
+    token = request.args.get("hub.verify_token", "")
+    known = _secrets().verify_tokens
+    matches = [compare_digest(token.encode("utf-8", "replace"), each.encode()) for each in known]
+    if request.args.get("hub.mode") != "subscribe" or not any(matches):
+        return Response("forbidden", 403, content_type="text/plain")
+    return Response(request.args.get("hub.challenge", ""), content_type="text/plain")
+
+
+@blueprint.post("/webhooks/whatsapp")
+def receive() -> Response:
+    """Keep one request of up to 3 MB."""
+    body = request.get_data(cache=False)
+    signers = _signers(body, request.headers.get(webhook.SIGNATURE_HEADER, ""))
+    if not signers:
+        metrics.count("webhook_rejected")
+        if rarely("webhook.rejected"):
+            log.warning("webhook.rejected", bytes=len(body))
+        return Response("bad signature", 401, content_type="text/plain")
+    try:
+        ingest.store("whatsapp", body, [crypto.secret_fingerprint(secret) for secret in signers])
+    except Unavailable as error:
+        metrics.count("webhook_unavailable")
+        if rarely("webhook.unavailable", 10):
+            log.warning("webhook.unavailable", code=error.code)
+        return Response("try again", 503, {"Retry-After": "2"}, content_type="text/plain")
+    return Response("ok", content_type="text/plain")
+
+
+def _signers(body: bytes, header: str) -> list[str]:
+    """Return the known secrets that signed these bytes; none is a forgery."""
+    if len(header) != 71 or not header.startswith("sha256=") or not _DIGITS.issuperset(header[7:]):
+        return []
+    numbers = webhook.phone_number_ids(body)
+    known = _secrets()
+    found = _fitting(known, numbers, body, header)
+    if not found and (again := _secrets(newer_than=_AGAIN)) is not known:
+        found = _fitting(again, numbers, body, header)
+    return found
+
+
+def _fitting(known: Secrets, numbers: set[str] | None, body: bytes, header: str) -> list[str]:
+    """Try the secrets of the numbers named; a number that nobody has may be signed with any secret we know."""
+    likely = known.for_numbers(numbers or ())
+    candidates = likely or known.all()
+    return [secret for secret in candidates if webhook.signed_with(secret, body, header)]
+
+
+# --- the secrets of this process ---------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_known: tuple[float, Secrets] | None = None
+
+
+def _secrets(newer_than: float = _FRESH) -> Secrets:
+    global _known
+    if _known is None or time.monotonic() - _known[0] > newer_than:
+        with _lock:
+            if _known is None or time.monotonic() - _known[0] > newer_than:
+                try:
+                    _known = (time.monotonic(), db.retrying(webhook_secrets))
+                except Exception:
+                    # With Postgres away the old ones serve: storing fails then anyway, and says so with a 503.
+                    if _known is None:
+                        raise
+    return _known[1]

@@ -1,0 +1,54 @@
+"""Logging in to the admin: Flask-Security with argon2, CSRF on every form; sessions are signed cookies."""
+
+from typing import Any
+
+from flask import Flask
+from flask_security import Security, SQLAlchemySessionUserDatastore, UserMixin
+from flask_wtf import CSRFProtect
+from sqlalchemy.orm import Session, scoped_session
+
+from crm_tasks.config import settings
+from crm_tasks.core import db
+from crm_tasks.workspaces.models import Role, User
+
+
+class LoginUser(UserMixin, User):  # type: ignore[misc]  # the columns are what the mixin announces
+    """A user as Flask-Security needs it: the same rows."""
+
+
+def register(app: Flask) -> None:
+    """Add the login, and CSRF protection for every form that a session can post."""
+    app.config.update(_config())
+    # Made lazily: the engine belongs to the process that serves, not to the one that makes the app.
+    sessions: scoped_session[Session] = scoped_session(lambda: Session(db.engine()))  # type: ignore[arg-type]
+    app.teardown_appcontext(lambda _error: sessions.remove())
+    CSRFProtect(app)
+    Security(app, SQLAlchemySessionUserDatastore(sessions, LoginUser, Role))  # type: ignore[arg-type]
+
+
+def exempt(app: Flask, *blueprints: Any) -> None:
+    """Take doors out of CSRF protection that no browser session opens: they carry a key or a signature."""
+    for blueprint in blueprints:
+        app.extensions["csrf"].exempt(blueprint)
+
+
+def _config() -> dict[str, Any]:
+    return {
+        "SECURITY_URL_PREFIX": "/admin",
+        "SECURITY_PASSWORD_HASH": "argon2",
+        "SECURITY_PASSWORD_SCHEMES": ["argon2"],
+        # The password goes into argon2 as it is, so that the command line can make users without Flask.
+        "SECURITY_PASSWORD_SINGLE_HASH": ["argon2"],
+        "SECURITY_PASSWORD_SALT": settings().password_salt,
+        "SECURITY_POST_LOGIN_VIEW": "/admin/",
+        "SECURITY_POST_LOGOUT_VIEW": "/admin/login",
+        "SECURITY_LOGIN_USER_TEMPLATE": "admin/login.html",
+        "SECURITY_RETURN_GENERIC_RESPONSES": True,
+        "SECURITY_FLASH_MESSAGES": False,
+        "SECURITY_LOGOUT_CSRF": True,
+        "SECURITY_REGISTERABLE": False,
+        "SECURITY_SEND_REGISTER_EMAIL": False,
+        "SECURITY_EMAIL_VALIDATOR_ARGS": {"check_deliverability": False, "test_environment": True},
+        "WTF_CSRF_TIME_LIMIT": 12 * 3600,
+        "PERMANENT_SESSION_LIFETIME": 12 * 3600,
+    }
