@@ -78,6 +78,7 @@ app.conf.update(
     broker_url=settings().broker_url,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    broker_connection_retry=True,
     result_backend="crm_tasks.core.results:LedgerBackend",
     task_ignore_result=True,
     task_default_queue=Queue.MESSAGES,

@@ -218,6 +218,8 @@ def _contradictions(values: dict) -> list[str]:
         found.append("BROKER_URL: Must begin with redis://, rediss:// or amqp://.")
     if values["lease_renewal"] * 2 > values["lease"]:
         found.append("LEASE_RENEWAL: Must be at most half of LEASE, so that one lost renewal does no harm.")
+    if timedelta(seconds=values["http_timeout"]) >= values["lease"] - values["lease_renewal"]:
+        found.append("HTTP_TIMEOUT: Must be less than LEASE - LEASE_RENEWAL, or no send could be sure of its lease.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
     if values["env"] in ("staging", "production"):

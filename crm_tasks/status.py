@@ -11,7 +11,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db, holds, migrate, overview
 from crm_tasks.core.jobs.model import Hold, Job, JobState, Process
 from crm_tasks.core.overview import QueueRow
-from crm_tasks.stack.wait import Probe, probe_postgres, probe_redis
+from crm_tasks.core.probe import Probe, probe_postgres, probe_redis
 
 BOUND = 2.0
 

@@ -1,5 +1,6 @@
 """`crm`: the system from a terminal. Commands are loaded when they are called, so `crm --help` is quick."""
 
+import logging
 import sys
 from importlib import import_module
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import click
 
 import crm_tasks
+from crm_tasks.core import log
 from crm_tasks.core.errors import ConfigError, DomainError
 
 # command: (module, one line for `crm --help`), in the order in which they are shown.
@@ -72,3 +74,5 @@ def crm() -> None:
     Start with `crm up`. The environment says where the stores are (docs/configuration.md); without it, the servers
     that `crm up` runs in .crm are used.
     """
+    # Without asking the settings: `crm up` makes some of them first.
+    log.configure(logging.WARNING)

@@ -34,11 +34,13 @@ def list_(as_json: bool) -> None:
     with transaction() as session:
         found = list(session.scalars(sa.select(Workspace).order_by(Workspace.id)))
     if as_json:
-        print_json([{"id": w.id, "name": w.name, "region": w.region, "auto_reply": w.auto_reply} for w in found])
+        print_json(
+            [{"id": w.id, "name": w.name, "region": w.region, "auto_reply_since": w.auto_reply_since} for w in found]
+        )
         return
     print_table(
-        ("id", "name", "region", "answers by itself", "since"),
-        [(w.id, w.name, w.region, "yes" if w.auto_reply else "no", moment(w.created_at)) for w in found],
+        ("id", "name", "region", "answers by itself since", "since"),
+        [(w.id, w.name, w.region, moment(w.auto_reply_since) or "no", moment(w.created_at)) for w in found],
         empty="No workspace yet: `crm workspace add NAME`.",
     )
 
@@ -50,5 +52,5 @@ def auto_reply(state: str, workspace_id: uuid.UUID | None) -> None:
     """Have customers answered by the language model, or not."""
     with transaction() as session:
         workspace = service.only(session, workspace_id)
-        workspace.auto_reply = state == "on"
+        service.set_auto_reply(session, workspace, on=state == "on")
     click.echo(f"Automatic answers in {workspace.name} are {state}.")

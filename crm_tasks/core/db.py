@@ -24,7 +24,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
-from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.log import get_logger, rarely
 
 log = get_logger(__name__)
@@ -190,27 +189,6 @@ def dedicated(**options: Any) -> psycopg.Connection:
 def psycopg_url() -> str:
     """Return the database's address as libpq wants it."""
     return settings().database_url.replace("postgresql+psycopg://", "postgresql://", 1)
-
-
-def wait_until_ready(seconds: float = 30.0) -> None:
-    """Wait until Postgres answers and has our tables: doubling pauses, at most `seconds`.
-
-    Raises:
-        ConfigError: it did not in time; says what to check.
-    """
-    deadline, pause = time.monotonic() + seconds, 0.05
-    while True:
-        try:
-            with dedicated(connect_timeout=3) as connection:
-                if connection.execute("SELECT to_regclass('jobs')").fetchone() != (None,):
-                    return
-                problem = "has no tables yet: run `crm migrate`"
-        except psycopg.Error as error:
-            problem = f"did not answer ({type(error).__name__}); check DATABASE_URL, `crm status` tells more"
-        if time.monotonic() + pause > deadline:
-            raise ConfigError(f"Postgres {problem}.")
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
 
 
 def pool_in_use() -> tuple[int, int]:

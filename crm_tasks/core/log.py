@@ -38,8 +38,9 @@ def level() -> int:
     return logging.getLevelNamesMapping().get(config.log_level, logging.WARNING if config.production else logging.INFO)
 
 
-def configure() -> None:
-    """Send every line of this process, ours and the libraries', to standard error as JSON."""
+def configure(least: int | None = None) -> None:
+    """Send every line of this process, ours and the libraries', to standard error as JSON; `least` is the level."""
+    least = level() if least is None else least
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -74,9 +75,9 @@ def configure() -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level())
+    root.setLevel(least)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(level(), logging.WARNING))
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
     # Every outcome is already a line of ours.
     logging.getLogger("celery.app.trace").setLevel(logging.CRITICAL)
 

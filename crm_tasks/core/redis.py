@@ -1,12 +1,11 @@
 """Redis: one manager per process, named clients, nothing queued while it is away, everything closed at shutdown.
 
-Two names: `main` (cache, pace) at REDIS_URL and `broker` at BROKER_URL; with one URL they are one client. Celery keeps
-its own connections. Commands fail fast; who needs Redis to come back waits with `wait_until_ready`.
+Two names: `main` (cache, pace) at REDIS_URL and `broker` at BROKER_URL; with one URL they are one client. Commands fail
+fast. Celery keeps its own connections, which come back by themselves for ever, with at most 5 s between tries.
 """
 
 import os
 import threading
-import time
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -23,8 +22,6 @@ Name = Literal["main", "broker"]
 
 COMMAND_TIMEOUT = 1.0
 POOL = 8
-# Between tries while a process runs: doubling, never more than 5 s, without end.
-RETRY_CAP = 5.0
 
 
 class _Logged:
@@ -105,23 +102,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def wait_until_ready(name: Name = "main", *, seconds: float | None = 30.0) -> None:
-    """Wait until Redis answers: doubling pauses up to 5 s, for `seconds`, or for ever if None.
-
-    Raises:
-        ConfigError: it did not answer in time; says what to check.
-    """
-    deadline = None if seconds is None else time.monotonic() + seconds
-    pause = 0.05
-    while not manager().ping(name):
-        if deadline is not None and time.monotonic() + pause > deadline:
-            raise ConfigError(
-                f"Redis ({name}) did not answer within {seconds:g} s. Check REDIS_URL; `crm status` tells more."
-            )
-        time.sleep(pause)
-        pause = min(pause * 2, RETRY_CAP)
 
 
 def _connect(url: str) -> redis.Redis:

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,10 +20,11 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import Panel
 
 from crm_tasks.config import settings
-from crm_tasks.core import db, log, metrics, pulse, redis, sweep
+from crm_tasks.core import db, log, metrics, migrate, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
 from crm_tasks.core.pool import ThreadPool, connect
+from crm_tasks.core.probe import probe_postgres, probe_redis, wait_until_ready
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.task import over_limit
 
@@ -33,6 +35,7 @@ THREADS, CHILDREN = 20, 2
 STUCK_SHARE = 0.25
 EX_STUCK = 75
 STOP_GRACE = 30.0
+START_WITHIN, RECONNECT_CAP = 30.0, 5.0
 EVENTS_EVERY, EVENTS_AT_ONCE = 0.25, 1_000
 
 
@@ -45,6 +48,13 @@ class Consumer(CeleryConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         threading.Thread(target=self._send_events, name="events", daemon=True).start()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect to the broker, for ever, with at most 5 s between tries."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=RECONNECT_CAP
+        )
+        return super().ensure_connected(conn)
 
     def on_send_event_buffered(self) -> None:
         """Leave a buffered event to the thread."""
@@ -94,14 +104,25 @@ def _wait_for_stores(sender: Any, **_: Any) -> None:
     threads = issubclass(get_implementation(sender.pool_cls), TaskPool)
     size = min(sender.concurrency, settings().database_pool_size) if threads else 2
     db.configure(pool_size=size, pool_timeout=30.0)
+    config = settings()
     try:
-        if settings().broker_is_redis:
-            redis.wait_until_ready("broker")
-        db.wait_until_ready()
+        if config.broker_is_redis:
+            wait_until_ready(partial(probe_redis, config.broker_url), START_WITHIN)
+        wait_until_ready(partial(probe_postgres, config.database_url), START_WITHIN)
+        _wait_for_tables()
     except ConfigError as error:
         logger.critical("worker.no_stores", problem=str(error))
         raise SystemExit(1) from None
     db.dispose()
+
+
+def _wait_for_tables() -> None:
+    """Wait for the tables of this version: another host may be migrating."""
+    deadline = time.monotonic() + START_WITHIN
+    while db.retrying(migrate.version) != migrate.head():
+        if time.monotonic() > deadline:
+            raise ConfigError(f"Postgres has not the tables of version {migrate.head()}: run `crm migrate`.")
+        time.sleep(0.5)
 
 
 @signals.worker_ready.connect

@@ -53,17 +53,17 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
     """Make one request and return the answer, whatever its status.
 
     Args:
-        timeout: seconds for all of it, from the first byte sent to the last received.
+        timeout: seconds for all of it: every try, the pauses between them, and the answer's last byte.
 
     Raises:
         NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
     """
-    config = settings()
+    end = time.monotonic() + (timeout or longest())
     for delay in (*_delays(), None):
         try:
-            return _once(method, url, timeout or config.http_timeout, options)
+            return _once(method, url, end, options)
         except NotSent as error:
-            if delay is None:
+            if delay is None or time.monotonic() + delay >= end:
                 raise
             metrics.count("http_retries")
             log.warning("http.retry", host=urllib3.util.parse_url(url).host, reason=str(error), delay=delay)
@@ -71,11 +71,9 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
     raise AssertionError("unreachable")
 
 
-def longest(timeout: float | None = None) -> float:
-    """Return the seconds that a request may take at most, with all its tries and pauses."""
-    config = settings()
-    tries = len(_delays()) + 1
-    return (timeout or config.http_timeout) + sum(_delays()) + tries * config.http_connect_timeout
+def longest() -> float:
+    """Return the seconds that a request may take at most, with all its tries."""
+    return settings().http_timeout
 
 
 def _delays() -> tuple[float, ...]:
@@ -84,9 +82,10 @@ def _delays() -> tuple[float, ...]:
     return tuple((config.http_retry_delays + (last,) * config.http_retries)[: config.http_retries])
 
 
-def _once(method: str, url: str, timeout: float, options: dict[str, Any]) -> Answer:
-    limits = (settings().http_connect_timeout, timeout)
-    with _deadline(timeout):
+def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
+    left = max(0.05, end - time.monotonic())
+    limits = (min(settings().http_connect_timeout, left), left)
+    with _deadline(end):
         try:
             response = _session().request(method, url, timeout=limits, allow_redirects=False, stream=True, **options)
             with response:
@@ -176,8 +175,8 @@ def _session() -> requests.Session:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    _local.end = time.monotonic() + seconds
+def _deadline(end: float) -> Iterator[None]:
+    _local.end = end
     _local.watch = None
     try:
         yield

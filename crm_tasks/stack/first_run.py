@@ -77,7 +77,7 @@ def _make(session: Session) -> dict[str, Any] | None:
     if session.scalar(sa.select(sa.func.count()).select_from(User)):
         return None
     workspace = session.scalar(sa.select(Workspace).limit(1)) or workspaces.create(session, "Demo")
-    workspace.auto_reply = config.uses_sandbox
+    workspaces.set_auto_reply(session, workspace, on=config.uses_sandbox)
     user, password = users.create(session, ADMIN)
     _, key = workspaces.create_key(session, workspace.id, "first run", operator=True)
     made: dict[str, Any] = {

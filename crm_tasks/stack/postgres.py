@@ -19,10 +19,10 @@ import psycopg
 from psycopg import sql
 
 from crm_tasks.core.errors import ConfigError
+from crm_tasks.core.probe import Probe, probe_postgres
 from crm_tasks.stack import home as homes
 from crm_tasks.stack import identity, processes
 from crm_tasks.stack.process import Kind, Program, in_child
-from crm_tasks.stack.wait import Probe, probe_postgres
 
 SUPERUSER = "postgres"
 NAME = "crm"

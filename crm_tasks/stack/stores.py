@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from crm_tasks.core.errors import ConfigError
+from crm_tasks.core.probe import NotReady, Probe, Trouble, wait_until_ready
 from crm_tasks.stack.process import Process, Program, State, last_lines
-from crm_tasks.stack.wait import NotReady, Probe, Trouble, wait_until_ready
 
 # Recovery after a power loss replays at most max_wal_size, or reads one append-only file.
 START_TIMEOUT = 60.0

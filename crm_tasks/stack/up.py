@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crm_tasks.config import settings
 from crm_tasks.core.errors import ConfigError
+from crm_tasks.core.probe import probe_http, probe_postgres, probe_redis, wait_until_ready
 from crm_tasks.stack import environment, ports, procfile, state, stores
 from crm_tasks.stack import home as homes
 from crm_tasks.stack.output import Output
@@ -20,7 +21,6 @@ from crm_tasks.stack.postgres import Postgres
 from crm_tasks.stack.process import Program
 from crm_tasks.stack.supervisor import Interrupts, Stopped, Supervisor
 from crm_tasks.stack.valkey import Valkey
-from crm_tasks.stack.wait import probe_http, probe_postgres, probe_redis, wait_until_ready
 
 _EXTERNAL_TIMEOUT = 30.0
 _GUARD_PATIENCE = 6.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from crm_tasks.core.errors import ConfigError
+from crm_tasks.core.probe import Probe, probe_redis
 from crm_tasks.stack import home as homes
 from crm_tasks.stack import processes
 from crm_tasks.stack.process import Kind, Program
-from crm_tasks.stack.wait import Probe, probe_redis
 
 KIND = Kind(order=5, grace=15, patience=10, first_restart=0.1, slowest_restart=5, is_store=True)
 

@@ -21,7 +21,8 @@ class Workspace(Base):
     name: Mapped[str]
     # ISO 3166 alpha-2: how a phone number without a country is read.
     region: Mapped[str] = mapped_column(sa.Text, server_default="US")
-    auto_reply: Mapped[bool] = mapped_column(server_default=sa.text("false"))
+    # Since when customers are answered by the language model; not at all if there is no moment.
+    auto_reply_since: Mapped[Moment | None]
     auto_reply_prompt: Mapped[str | None]
     created_at: Mapped[CreatedAt]
 

@@ -52,6 +52,14 @@ def get(session: Session, workspace_id: uuid.UUID) -> Workspace:
     return workspace
 
 
+def set_auto_reply(session: Session, workspace: Workspace, *, on: bool) -> None:
+    """Have customers answered by the language model from now on, or no more."""
+    if not on:
+        workspace.auto_reply_since = None
+    elif workspace.auto_reply_since is None:
+        workspace.auto_reply_since = session.scalar(sa.select(now()))
+
+
 def only(session: Session, workspace_id: uuid.UUID | None) -> Workspace:
     """Return the workspace that is meant: the one named, or the only one there is.
 

@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("region", sa.Text(), server_default="US", nullable=False),
-        sa.Column("auto_reply", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("auto_reply_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("auto_reply_prompt", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workspaces")),

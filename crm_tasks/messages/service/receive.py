@@ -45,7 +45,7 @@ from crm_tasks.workspaces.models import Channel
 log = get_logger(__name__)
 
 # What says something about another message rather than something to answer.
-_ABOUT_OTHERS = ("reaction", "edit", "revoke", "system", "unsupported", "unknown", "request_welcome")
+ABOUT_OTHERS = ("reaction", "edit", "revoke", "system", "unsupported", "unknown", "request_welcome")
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
     ).first()
     if inserted is None:  # another worker was faster with a duplicate of this event
         return
-    touch(session, conversation_id, at, inbound=not update.echo and update.type not in _ABOUT_OTHERS)
+    touch(session, conversation_id, at, inbound=not update.echo and update.type not in ABOUT_OTHERS)
     if update.echo:
         statuses.apply_parked(session, channel.id, update.id)
     elif _wants_answer(session, channel, update):
@@ -226,9 +226,9 @@ def touch(session: Session, conversation_id: uuid.UUID, at: datetime, *, inbound
 
 
 def _wants_answer(session: Session, channel: Channel, update: InboundMessage) -> bool:
-    if update.type in _ABOUT_OTHERS or update.group_id:
+    if update.type in ABOUT_OTHERS or update.group_id:
         return False
-    return workspaces.get(session, channel.workspace_id).auto_reply
+    return workspaces.get(session, channel.workspace_id).auto_reply_since is not None
 
 
 def _ask_for_answer(

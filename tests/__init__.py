@@ -1,0 +1,1 @@
+"""The tests: real Postgres, real Valkey, real processes, the sandbox over HTTP."""

@@ -1,0 +1,151 @@
+"""Fixtures of the tests that use the stores: an empty database, rows to begin with, running programs."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+
+from tests.harness import BEAT_READY, WORKER_READY, Program, beat, worker
+
+
+@pytest.fixture
+def empty(stores: None) -> Iterator[None]:
+    """Empty tables, an empty Valkey, the real time."""
+    from crm_tasks.core import db
+    from crm_tasks.core.jobs import ring
+    from crm_tasks.core.redis import manager
+    from crm_tasks.models import Base
+
+    yield
+    ring.flush()
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with db.transaction() as session:
+        session.execute(sa.text(f"TRUNCATE {tables}"))
+        _set_clock(session, "now()")
+    manager().client("broker").flushall()
+
+
+@pytest.fixture
+def session(empty: None) -> Iterator[Session]:
+    """A transaction that commits when the test ends well."""
+    from crm_tasks.core import db
+
+    with db.transaction() as opened:
+        yield opened
+
+
+@pytest.fixture
+def clock(empty: None) -> Callable[[str], None]:
+    """Set the one clock of the system, for every process at once, to an SQL expression such as
+    `now() + interval '3 hours'`."""
+    from crm_tasks.core import db
+
+    def set_clock(expression: str) -> None:
+        with db.transaction() as session:
+            _set_clock(session, expression)
+
+    return set_clock
+
+
+def _set_clock(session: Session, expression: str) -> None:
+    escaped = expression.replace("'", "''")
+    session.execute(
+        sa.text(f"CREATE OR REPLACE FUNCTION crm_now() RETURNS timestamptz LANGUAGE sql STABLE AS 'SELECT {escaped}'")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A workspace with a channel and an operator's key."""
+
+    workspace_id: uuid.UUID
+    channel_id: uuid.UUID
+    phone_number_id: str
+    waba_id: str
+    access_token: str
+    app_secret: str
+    verify_token: str
+    api_key: str
+
+
+@pytest.fixture
+def demo(empty: None) -> Demo:
+    """A business to test with. Its channel points nowhere until a test says where."""
+    return make_demo()
+
+
+def make_demo(*, number: str = "106540352242922", base_url: str = "http://127.0.0.1:9", name: str = "Demo") -> Demo:
+    """Make a workspace with one channel."""
+    from crm_tasks.core import db
+    from crm_tasks.workspaces import service
+    from crm_tasks.workspaces.models import ChannelKind
+
+    new = service.NewChannel(
+        kind=ChannelKind.WHATSAPP,
+        name="Number",
+        phone_number_id=number,
+        waba_id=f"9{number}",
+        access_token=f"token-of-{number}",
+        app_secret=f"secret-of-{number}",
+        verify_token=f"verify-{number}",
+        base_url=base_url,
+    )
+    with db.transaction() as session:
+        workspace = service.create(session, name)
+        channel = service.add_channel(session, workspace.id, new)
+        _, key = service.create_key(session, workspace.id, "test", operator=True)
+        return Demo(
+            workspace.id,
+            channel.id,
+            number,
+            new.waba_id or "",
+            new.access_token,
+            new.app_secret,
+            new.verify_token,
+            key,
+        )
+
+
+@pytest.fixture(scope="session")
+def app(stores: None) -> Flask:
+    """The web app in this process; tests of its behaviour as a server start one."""
+    from webapp import create_app
+
+    made = create_app()
+    made.testing = False
+    return made
+
+
+@pytest.fixture
+def client(app: Flask, empty: None) -> FlaskClient:
+    """A browser or a provider, without a network between."""
+    return app.test_client()
+
+
+@pytest.fixture
+def start(stores: None, tmp_path: Path, empty: None) -> Iterator[Callable[[Program], Program]]:
+    """Start programs that end with the test."""
+    started: list[Program] = []
+
+    def start_one(program: Program) -> Program:
+        until = WORKER_READY if " worker " in " ".join(program._argv) else ""
+        until = BEAT_READY if program._argv[-1] == "beat" else until
+        started.append(program)
+        return program.start(until)
+
+    yield start_one
+    for program in started:
+        program.stop()
+
+
+@pytest.fixture
+def running(start: Callable[[Program], Program], tmp_path: Path) -> tuple[Program, Program]:
+    """A worker for all queues that knows the tests' own tasks, and a scheduler."""
+    queues = ("messages", "ai", "webhooks", "notifications", "flows", "email", "campaigns")
+    return start(worker(tmp_path, *queues, include="tests.tasks")), start(beat(tmp_path))

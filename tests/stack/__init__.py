@@ -1,0 +1,1 @@
+"""Tests of `crm up`: real servers, real processes, real signals."""
