@@ -1,0 +1,34 @@
+"""`/_sandbox`: what scripts and tests steer the stand-in with, and what they learn from it. JSON in, JSON out."""
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, current_app, request
+
+from sandbox.fields import BadInput
+from sandbox.intake import reply
+from sandbox.world import World
+
+blueprint = Blueprint("control", __name__, url_prefix="/_sandbox")
+
+
+def world() -> World:
+    """Return the world of this process."""
+    return current_app.extensions["sandbox"]
+
+
+def payload() -> Any:
+    """Return the JSON value that was sent.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        return orjson.loads(request.get_data(cache=False))
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"The body is not JSON: {error}.") from None
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return reply(status, orjson.dumps(value))

@@ -1,0 +1,1 @@
+"""The WhatsApp part of the Graph API, as its clients need it."""
