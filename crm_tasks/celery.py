@@ -9,14 +9,13 @@ from kombu.entity import Queue as BrokerQueue
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.queues import POLICIES, Queue
-from crm_tasks.schedule import ENTRIES
 
 # One module of tasks per room; importing the app imports none of them.
 ROOMS = ("messages", "ai", "analytics")
 
 
 class CRMCelery(Celery):
-    """Celery with our worker and base task."""
+    """Celery with our worker, our scheduler and our base task."""
 
     task_cls = "crm_tasks.core.task:CRMTask"
 
@@ -24,6 +23,11 @@ class CRMCelery(Celery):
     def Worker(self) -> Any:  # noqa: N802  Celery's name
         """Return the worker class."""
         return self.subclass_with_self("crm_tasks.core.worker:Worker")
+
+    @property
+    def Beat(self) -> Any:  # noqa: N802
+        """Return the class of a process that schedules."""
+        return self.subclass_with_self("crm_tasks.core.scheduler:Beat")
 
 
 def _broker() -> dict[str, Any]:
@@ -96,7 +100,8 @@ app.conf.update(
     worker_max_tasks_per_child=1000,
     worker_max_memory_per_child=400_000,
     beat_scheduler="crm_tasks.core.scheduler:LedgerScheduler",
-    beat_schedule={entry.name: entry for entry in ENTRIES},
+    # Named, not imported, as are task and worker classes: Flower needs neither the ledger nor a database.
+    crm_schedule="crm_tasks.schedule:ENTRIES",
     beat_max_loop_interval=1,
     timezone="UTC",
     enable_utc=True,

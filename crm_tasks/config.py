@@ -34,6 +34,8 @@ class Settings:
     host: str
     port: int
     public_url: str
+    web_workers: int
+    web_threads: int
     flower_port: int
     flower_user: str
     flower_password: str = field(repr=False)
@@ -145,6 +147,8 @@ def _values(env: Env, home: Path) -> dict:
         "host": env.str("HOST", "127.0.0.1", validate=some),
         "port": env.int("PORT", 8000, validate=port),
         "public_url": env.str("PUBLIC_URL", ""),
+        "web_workers": env.int("WEB_WORKERS", 2, validate=check.Range(1, 64)),
+        "web_threads": env.int("WEB_THREADS", 16, validate=check.Range(1, 256)),
         "flower_port": env.int("FLOWER_PORT", 5555, validate=port),
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),

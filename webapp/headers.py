@@ -4,11 +4,12 @@ No page loads anything from another host, and no page has inline script or style
 """
 
 import time
+from contextlib import ExitStack
 
 from flask import Flask, Response, g, request
 
 from crm_tasks.core.jobs.enqueue import current_trace
-from crm_tasks.core.log import bind_contextvars, get_logger, unbind_contextvars
+from crm_tasks.core.log import bound, get_logger
 from crm_tasks.core.types import new_id
 
 log = get_logger(__name__)
@@ -40,8 +41,10 @@ def _begin() -> None:
         return
     request_id = new_id()
     g.request_id, g.started = str(request_id), time.perf_counter()
-    g.trace_token = current_trace.set(request_id)
-    bind_contextvars(request_id=g.request_id)
+    g.context = ExitStack()
+    g.context.enter_context(bound(request_id=g.request_id))
+    token = current_trace.set(request_id)
+    g.context.callback(current_trace.reset, token)
 
 
 def _end(response: Response) -> Response:
@@ -56,6 +59,5 @@ def _end(response: Response) -> Response:
 
 
 def _forget(_error: BaseException | None) -> None:
-    if "trace_token" in g:
-        current_trace.reset(g.pop("trace_token"))
-        unbind_contextvars("request_id")
+    if "context" in g:
+        g.pop("context").close()

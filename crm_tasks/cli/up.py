@@ -1,9 +1,12 @@
 """`crm up`."""
 
+import subprocess
+import sys
+
 import click
 
-from crm_tasks.core import db, migrate
-from crm_tasks.stack import first_run
+from crm_tasks.core.errors import ConfigError
+from crm_tasks.stack.announce import announce
 from crm_tasks.stack.up import up
 
 
@@ -14,8 +17,9 @@ def command(no_sandbox: bool) -> None:
 
     Stores named by DATABASE_URL and REDIS_URL are used instead of the embedded ones. Data lives in CRM_HOME (.crm).
     """
-    up(
-        sandbox=not no_sandbox,
-        prepare=[migrate.upgrade, first_run.prepare, db.dispose],
-        ready=lambda: first_run.announce(click.echo),
-    )
+    up(sandbox=not no_sandbox, prepare=[_first_run], ready=lambda: announce(click.echo))
+
+
+def _first_run() -> None:
+    if subprocess.run([sys.executable, "-m", "crm_tasks.stack.first_run"], check=False).returncode:
+        raise ConfigError("The database could not be prepared: see the lines above.")

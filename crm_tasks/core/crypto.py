@@ -2,19 +2,26 @@
 
 import hashlib
 import hmac
-from typing import Any
+import os
+from base64 import urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import sqlalchemy as sa
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import LargeBinary, TypeDecorator
 
 from crm_tasks.config import settings
 from crm_tasks.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
-def _fernet() -> MultiFernet:
+
+def _fernet() -> "MultiFernet":
+    # Loaded at first use: 6 MB that most processes never need.
+    from cryptography.fernet import Fernet, MultiFernet
+
     try:
         return MultiFernet([Fernet(key) for key in settings().encryption_keys])
     except ValueError:
@@ -34,6 +41,8 @@ def decrypt(token: bytes) -> Any:
     Raises:
         ConfigError: none of the keys opens it.
     """
+    from cryptography.fernet import InvalidToken
+
     try:
         return orjson.loads(_fernet().decrypt(bytes(token)))
     except InvalidToken:
@@ -49,7 +58,7 @@ def rotated(token: bytes) -> bytes:
 
 def new_key() -> str:
     """Return a new encryption key."""
-    return Fernet.generate_key().decode()
+    return urlsafe_b64encode(os.urandom(32)).decode()
 
 
 def digest(secret: str) -> bytes:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from celery.apps.beat import Beat as CeleryBeat
 from celery.beat import Scheduler
+from kombu.utils.imports import symbol_by_name
 
 from crm_tasks.config import settings
 from crm_tasks.core import calendar, db, holds, pulse, rollup, sweep
@@ -38,6 +40,14 @@ class Chore:
     every: float
     act: Callable[[], Any]
     due: float = 0.0
+
+
+class Beat(CeleryBeat):
+    """Celery's beat, which leaves the code of the tasks unloaded until an entry or a poison job needs it."""
+
+    def init_loader(self) -> None:
+        """Finish the app; the registry loads tasks at their first use."""
+        self.app.finalize()
 
 
 class LedgerScheduler(Scheduler):
@@ -107,7 +117,7 @@ class LedgerScheduler(Scheduler):
 
     @property
     def _entries(self) -> list[calendar.Entry]:
-        return list(self.app.conf.beat_schedule.values())
+        return list(symbol_by_name(self.app.conf.crm_schedule))
 
     @property
     def schedule(self) -> dict:

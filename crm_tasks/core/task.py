@@ -25,7 +25,7 @@ from crm_tasks.core.jobs import registry
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.jobs.enqueue import current_parent, current_trace, enqueue
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.core.log import bound_contextvars, get_logger
+from crm_tasks.core.log import bound, get_logger
 from crm_tasks.core.queues import queue_of
 
 log = get_logger(__name__)
@@ -170,7 +170,7 @@ def _run(task: CRMTask, claim: Claim, beat: pulse.Pulse) -> None:
     )
     beat.track(claim)
     try:
-        with bound_contextvars(job_id=str(claim.id), task=claim.task, trace_id=str(claim.trace_id or claim.id)):
+        with bound(job_id=str(claim.id), task=claim.task, trace_id=str(claim.trace_id or claim.id)):
             _outcome(task, claim)
     finally:
         beat.untrack(claim)
@@ -254,7 +254,7 @@ def over_limit(claim: Claim) -> None:
 
 
 def _say(claim: Claim, how: claims.Leave, error: BaseException, moment: datetime) -> None:
-    facts = {"ms": _ms(claim), "error": type(error).__name__, "code": getattr(error, "code", "")}
+    facts: dict[str, Any] = {"ms": _ms(claim), "error": type(error).__name__, "code": getattr(error, "code", "")}
     if how.state is JobState.DEAD:
         metrics.count("jobs_dead")
         log.error("job.dead", attempt=claim.attempt + 1, fingerprint=how.fingerprint, **facts)

@@ -1,5 +1,6 @@
 """A worker process: what it says at its start, how it lives, how it ends. Connected to Celery by its signals."""
 
+import gc
 import os
 import threading
 import time
@@ -147,6 +148,7 @@ def _begin(sender: Any, **_: Any) -> None:
         queues={name: _limits(name) for name in queues},
         database_connections=_connections(worker, pool),
     )
+    db.dispose()  # an idle worker keeps one connection, its pulse's
     connect(worker.pool, sender.hub)
     threading.Thread(target=_watch_stuck, args=(worker, beat), name="stuck", daemon=True).start()
 
@@ -186,6 +188,13 @@ def _watch_stuck(worker: Any, beat: pulse.Pulse) -> None:
 @signals.worker_shutting_down.connect
 def _say_stopping(**_: Any) -> None:
     logger.info("worker.stopping", running=len(beat.running()) if (beat := pulse.current()) else 0)
+
+
+@signals.worker_before_create_process.connect
+def _share_memory(**_: Any) -> None:
+    """What is there at the fork stays shared: the collector of a child must not write to it."""
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_process_shutdown.connect

@@ -1,62 +1,35 @@
 """The first start: a workspace to play with, a person who may log in, a key for scripts. Later starts change nothing
 but the addresses, which move with the ports.
+
+`python -m crm_tasks.stack.first_run` migrates and does this: in a process of its own, so that the supervisor, which
+lives long, stays small.
 """
 
 import json
-from collections.abc import Callable
+import logging
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import Settings, settings
-from crm_tasks.core import db
-from crm_tasks.stack import environment, home
+from crm_tasks.core import db, log, migrate
+from crm_tasks.stack import announce, environment, home
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces import users
 from crm_tasks.workspaces.models import Channel, ChannelKind, User, Workspace
 
 ADMIN = "admin@example.com"
-FILE = "first-run.json"
 
 
 def prepare() -> None:
     """Make what the first start needs, and keep its secrets in CRM_HOME/first-run.json (mode 0600)."""
     made = db.retrying(_make)
-    known = _read()
+    known = announce.read(settings().home)
     if made is None and not known:
         return
     text = json.dumps({**known, **(made or {}), **_addresses(settings())}, indent=2) + "\n"
-    home.write(settings().home / FILE, text)
-
-
-def announce(say: Callable[[str], None]) -> None:
-    """Print where everything is; the secrets only at the very first start."""
-    known = _read()
-    config = settings()
-    say("")
-    say(f"  Web and API   {environment.web_url(config)}/")
-    if config.uses_sandbox:
-        say(f"  Be a customer http://127.0.0.1:{config.sandbox_port}/")
-    say(f"  Admin         {environment.web_url(config)}/admin/")
-    say(f"  Flower        http://127.0.0.1:{config.flower_port}/")
-    if known.get("admin_password") and not _seen():
-        say("")
-        say(f"  Admin login   {known['admin_email']}  {known['admin_password']}")
-        say(f"  Flower login  {known['flower_user']}  {known['flower_password']}")
-        say(f"  API key       {known['api_key']}")
-        say(f"  (this once; they are also in {config.home / FILE})")
-        (config.home / ".announced").touch(mode=0o600)
-    say("")
-
-
-def _seen() -> bool:
-    return (settings().home / ".announced").exists()
-
-
-def _read() -> dict[str, Any]:
-    path = settings().home / FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    home.write(settings().home / announce.FILE, text)
 
 
 def _addresses(config: Settings) -> dict[str, Any]:
@@ -126,3 +99,9 @@ def _move_channel(session: Session, config: Settings) -> None:
 
 def _sandbox_address(config: Settings) -> str:
     return f"http://127.0.0.1:{config.sandbox_port}"
+
+
+if __name__ == "__main__":
+    log.configure(logging.WARNING)
+    migrate.upgrade()
+    prepare()

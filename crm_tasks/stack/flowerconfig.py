@@ -7,11 +7,15 @@ start. Every name below is one of Flower's options; a command line argument stil
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
 
+from crm_tasks.celery import app
 from crm_tasks.config import settings
 
 _config = settings()
 if not _config.flower_password:
     raise SystemExit("Flower is never open: set FLOWER_PASSWORD (`crm up` generates one in CRM_HOME/env).")
+
+# Flower looks at events; it needs no code of any task, nor a database: 28 MB less.
+app.conf.include = ()
 
 address = _config.host
 port = _config.flower_port
