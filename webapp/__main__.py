@@ -52,7 +52,7 @@ def main() -> None:
         backlog=2048,
         backpressure=1024,
         websockets=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
     ).serve()

@@ -2,27 +2,25 @@
 
 Its one rule: a probe returns within its timeout, whatever the network, the resolver or a stopped server does,
 and its message names the cause without a secret.
+
+The drivers are loaded by the probes that use them: the supervisor lives as long as the system, and needs HTTP only.
 """
 
 import select
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from socket import gaierror, getaddrinfo
+from http.client import HTTPConnection, HTTPSConnection
+from socket import getaddrinfo
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-import psycopg
-import redis
-from psycopg import pq
-from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from crm_tasks.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from psycopg import pq
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _ONE_PROBE = 2.0
@@ -55,6 +53,10 @@ class NotReady(ConfigError):
     def __init__(self, probe: Probe) -> None:
         super().__init__(probe.message)
         self.kind = probe.kind
+        self._probe = probe
+
+    def __reduce__(self) -> tuple[type["NotReady"], tuple[Probe]]:
+        return NotReady, (self._probe,)
 
 
 class _Failed(Exception):
@@ -140,6 +142,9 @@ def _place(url: str) -> str:
 
 def _log_in(url: str, deadline: float) -> None:
     """Connect and authenticate; that a backend serves us is all the readiness Postgres has."""
+    import psycopg
+    from psycopg.conninfo import conninfo_attempts, conninfo_to_dict, make_conninfo
+
     attempts = conninfo_attempts(conninfo_to_dict(url))
     failures = []
     for left, attempt in zip(range(len(attempts), 0, -1), attempts, strict=True):
@@ -154,6 +159,8 @@ def _log_in(url: str, deadline: float) -> None:
 
 
 def _connect(conninfo: str, deadline: float) -> None:
+    from psycopg import pq
+
     connection = pq.PGconn.connect_start(conninfo.encode())
     try:
         while (status := _poll(connection)) != pq.PollingStatus.OK:
@@ -166,7 +173,10 @@ def _connect(conninfo: str, deadline: float) -> None:
         connection.finish()
 
 
-def _poll(connection: pq.abc.PGconn) -> int:
+def _poll(connection: "pq.abc.PGconn") -> int:
+    import psycopg
+    from psycopg import pq
+
     status = pq.PollingStatus.FAILED if connection.status == pq.ConnStatus.BAD else connection.connect_poll()
     if status == pq.PollingStatus.FAILED:
         raise psycopg.OperationalError(connection.error_message.decode(errors="replace"))
@@ -174,6 +184,10 @@ def _poll(connection: pq.abc.PGconn) -> int:
 
 
 def _ping(url: str, deadline: float) -> None:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     left = max(0.05, deadline - time.monotonic())
     client = redis.Redis.from_url(
         url,
@@ -217,13 +231,15 @@ _WORDS: tuple[tuple[Trouble, tuple[str, ...]], ...] = (
 )
 
 
-_TYPES: tuple[tuple[Trouble, tuple[type[Exception], ...]], ...] = (
-    (Trouble.TLS, (ssl.SSLError,)),
-    (Trouble.DNS, (gaierror,)),
-    (Trouble.REFUSED, (ConnectionRefusedError,)),
-    (Trouble.TIMEOUT, (TimeoutError, redis.TimeoutError)),
-    (Trouble.AUTHENTICATION, (redis.AuthenticationError, redis.exceptions.NoPermissionError)),
+# By name: the drivers' own among them need not be loaded to know them.
+_NAMES: tuple[tuple[Trouble, frozenset[str]], ...] = (
+    (Trouble.TLS, frozenset({"SSLError"})),
+    (Trouble.DNS, frozenset({"gaierror"})),
+    (Trouble.REFUSED, frozenset({"ConnectionRefusedError"})),
+    (Trouble.TIMEOUT, frozenset({"TimeoutError"})),
+    (Trouble.AUTHENTICATION, frozenset({"AuthenticationError", "NoPermissionError"})),
 )
+_OF_A_SERVER = frozenset({"OperationalError", "RedisError", "HTTPException", "OSError"})
 _PLAIN = {
     Trouble.DNS: "its name does not resolve",
     Trouble.REFUSED: "nothing listens there",
@@ -237,14 +253,18 @@ def _classify(error: BaseException) -> _Failed:
         return error
     text = " ".join(str(error).split()).rpartition("failed: ")[2].strip(" .")[:200]
     for cause in _causes(error):
-        for kind, types in _TYPES:
-            if isinstance(cause, types):
+        for kind, names in _NAMES:
+            if names & _names(cause):
                 return _Failed(kind, _PLAIN.get(kind) or text or "TLS failed")
-    if not isinstance(error, psycopg.OperationalError | redis.RedisError | HTTPException | OSError):
+    if not _OF_A_SERVER & _names(error):
         # A parser's complaint may quote the URL, and with it the password.
         return _Failed(Trouble.OTHER, f"the address is not usable ({type(error).__name__})")
     kind = next((kind for kind, words in _WORDS if any(word in text.lower() for word in words)), Trouble.OTHER)
     return _Failed(kind, _PLAIN.get(kind) or text or type(error).__name__)
+
+
+def _names(error: BaseException) -> frozenset[str]:
+    return frozenset(kind.__name__ for kind in type(error).__mro__)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

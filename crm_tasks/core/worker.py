@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import time
+import warnings
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from celery import signals
 from celery.apps.worker import Worker as CeleryWorker
 from celery.concurrency import get_implementation
 from celery.concurrency.thread import TaskPool
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, SecurityWarning
 from celery.utils.functional import maybe_list
 from celery.utils.text import str_to_list
 from celery.worker import state as worker_state
@@ -30,6 +31,9 @@ from crm_tasks.core.queues import queue_named
 from crm_tasks.core.task import over_limit
 
 logger = log.get_logger(__name__)
+
+# Celery's warning of root is about pickle, which this app does not accept; a container's only user is root.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 THREADS, CHILDREN = 20, 2
 # A worker with so many of its threads stuck past their limit is of no more use: it ends, and is started again.

@@ -13,16 +13,17 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import psycopg
-from psycopg import sql
 
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.probe import Probe, probe_postgres
 from crm_tasks.stack import home as homes
 from crm_tasks.stack import identity, processes
 from crm_tasks.stack.process import Kind, Program, in_child
+
+if TYPE_CHECKING:
+    import psycopg
 
 SUPERUSER = "postgres"
 NAME = "crm"
@@ -126,6 +127,8 @@ class Postgres:
 
     def complete(self) -> None:
         """Make the role and the database of the applications, if they are not there yet."""
+        import psycopg
+
         try:
             with psycopg.connect(self._address("postgres"), autocommit=True, connect_timeout=10) as connection:
                 if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [NAME]).fetchone():
@@ -155,7 +158,9 @@ class Postgres:
     def _address(self, database: str) -> str:
         return f"postgresql://{SUPERUSER}:{quote(self._password, safe='')}@127.0.0.1:{self.port}/{database}"
 
-    def _create_role(self, connection: psycopg.Connection) -> None:
+    def _create_role(self, connection: "psycopg.Connection") -> None:
+        from psycopg import sql
+
         # Encrypted here: as plain text it would be kept by pg_stat_statements and by the log.
         verifier = connection.pgconn.encrypt_password(self._password.encode(), NAME.encode(), b"scram-sha-256")
         connection.execute(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.probe import NotReady, Probe, Trouble, wait_until_ready
+from crm_tasks.stack.apart import apart
 from crm_tasks.stack.process import Process, Program, State, last_lines
 
 # Recovery after a power loss replays at most max_wal_size, or reads one append-only file.
@@ -58,13 +59,13 @@ def wait_for(store: Store, process: Process, check: Callable[[], None] | None = 
 
     started = time.monotonic()
     try:
-        wait_until_ready(store.probe, START_TIMEOUT, check=still_runs)
+        apart(lambda: wait_until_ready(store.probe, START_TIMEOUT), still_runs)
     except NotReady as error:
         still_runs()
         if error.kind is Trouble.AUTHENTICATION:
             raise ConfigError(f"{error} Its data was made with another CRM_HOME/env than the present one.") from error
         raise ConfigError(f"{error} The end of {store.log}:\n{last_lines(store.log)}") from error
-    store.complete()
+    apart(store.complete, still_runs)
     return time.monotonic() - started
 
 

@@ -16,6 +16,7 @@ from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.probe import probe_http, probe_postgres, probe_redis, wait_until_ready
 from crm_tasks.stack import environment, ports, procfile, state, stores
 from crm_tasks.stack import home as homes
+from crm_tasks.stack.apart import apart
 from crm_tasks.stack.output import Output
 from crm_tasks.stack.postgres import Postgres
 from crm_tasks.stack.process import Program
@@ -134,7 +135,8 @@ class _Start:
             (self._plan.valkey, probe_redis, self._config.redis_url),
         ):
             if not embedded_here:
-                found = wait_until_ready(partial(probe, url), _EXTERNAL_TIMEOUT, check=self._interrupts.check)
+                waiting = partial(wait_until_ready, partial(probe, url), _EXTERNAL_TIMEOUT)
+                found = apart(waiting, self._interrupts.check)
                 self._output.say(found.message)
 
     def _start_programs(self, supervisor: Supervisor) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from crm_tasks.core import probe as probes
 from crm_tasks.core.probe import NotReady, Probe, Trouble, probe_http, probe_postgres, probe_redis
 from crm_tasks.stack import home as homes
-from crm_tasks.stack import stores, wait
+from crm_tasks.stack import stores
 from crm_tasks.stack.postgres import Postgres
 from crm_tasks.stack.valkey import Valkey
 from tests.harness import descendants, free_ports
@@ -71,7 +72,7 @@ def test_a_name_that_does_not_exist(probe: Callable[..., Probe], url: str) -> No
 @pytest.mark.parametrize(("probe", "url"), ADDRESSES)
 def test_a_resolver_that_hangs(probe: Callable[..., Probe], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hang = threading.Event()
-    monkeypatch.setattr(wait, "getaddrinfo", lambda *_: hang.wait(10))
+    monkeypatch.setattr(probes, "getaddrinfo", lambda *_: hang.wait(10))
     found = probe(url.format(place="somewhere:1"), 0.3)
     hang.set()
     assert found.kind is Trouble.DNS and found.latency < 0.6
@@ -113,7 +114,7 @@ def test_a_name_with_a_dead_first_address(servers: tuple[Postgres, Valkey], monk
         return [(socket.AF_INET6, kind, protocol, name, ("::1", address[1], 0, 0)), *found]
 
     monkeypatch.setattr(socket, "getaddrinfo", mixed)
-    monkeypatch.setattr(wait, "getaddrinfo", mixed)
+    monkeypatch.setattr(probes, "getaddrinfo", mixed)
     assert probe_postgres(postgres.url.replace("127.0.0.1", "both.test"), 2).ok
     assert probe_redis(valkey.url.replace("127.0.0.1", "both.test"), 2).ok
 
@@ -196,19 +197,19 @@ def test_waiting_ends_when_the_server_comes(tmp_path: Path) -> None:
         return Probe(kind is None, kind, "words", 0.0)
 
     checks: list[int] = []
-    assert wait.wait_until_ready(probe, 5, check=lambda: checks.append(1)).ok
+    assert probes.wait_until_ready(probe, 5, check=lambda: checks.append(1)).ok
     assert len(checks) == 2
 
 
 def test_waiting_keeps_its_bound_and_says_what_was_wrong(silent: int) -> None:
     started = time.monotonic()
     with pytest.raises(NotReady, match="no answer in time") as raised:
-        wait.wait_until_ready(lambda timeout: probe_redis(f"redis://127.0.0.1:{silent}/0", timeout), 1.0)
+        probes.wait_until_ready(lambda timeout: probe_redis(f"redis://127.0.0.1:{silent}/0", timeout), 1.0)
     assert raised.value.kind is Trouble.TIMEOUT and time.monotonic() - started < 1.6
 
 
 def test_waiting_does_not_wait_for_what_no_waiting_heals(servers: tuple[Postgres, Valkey]) -> None:
     started = time.monotonic()
     with pytest.raises(NotReady):
-        wait.wait_until_ready(lambda timeout: probe_redis(servers[1].url.replace(SECRET, "wrong"), timeout), 10)
+        probes.wait_until_ready(lambda timeout: probe_redis(servers[1].url.replace(SECRET, "wrong"), timeout), 10)
     assert time.monotonic() - started < 2
