@@ -1,5 +1,6 @@
 """The Celery app: `celery -A crm_tasks worker|beat|flower`. The broker carries ids; the ledger is in Postgres."""
 
+import ssl
 from typing import Any
 
 from celery import Celery, signals
@@ -12,6 +13,9 @@ from crm_tasks.core.queues import POLICIES, Queue
 
 # One module of tasks per room; importing the app imports none of them.
 ROOMS = ("messages", "ai", "analytics")
+
+
+_CHECKED = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
 class CRMCelery(Celery):
@@ -35,6 +39,9 @@ def _broker() -> dict[str, Any]:
     config = settings()
     if config.broker_is_redis:
         return {
+            "broker_transport": "crm_tasks.core.broker:Transport",
+            # Kombu would not check the certificate of a rediss:// URL that does not ask for it.
+            "broker_use_ssl": _CHECKED if config.broker_url.startswith("rediss") else None,
             "broker_transport_options": {
                 "global_keyprefix": config.key_prefix,
                 # No retry_on_timeout: it would switch kombu's pipelined publishing off.

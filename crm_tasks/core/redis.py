@@ -21,7 +21,7 @@ log = get_logger(__name__)
 Name = Literal["main", "broker"]
 
 COMMAND_TIMEOUT = 1.0
-POOL = 8
+POOL = 2
 
 
 class _Logged:
@@ -108,15 +108,17 @@ def _connect(url: str) -> redis.Redis:
     options: dict[str, Any] = {} if url.startswith("unix") else {"connection_class": _Connection}
     if url.startswith("rediss"):
         options = {"connection_class": _SSLConnection}
-    return redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         url,
         socket_timeout=COMMAND_TIMEOUT,
         socket_connect_timeout=COMMAND_TIMEOUT,
         socket_keepalive=True,
         health_check_interval=25,
         max_connections=POOL,
+        timeout=COMMAND_TIMEOUT,
         # redis-py would try ten times, seconds long, with the caller waiting.
         retry=Retry(NoBackoff(), 0),
         client_name="crm",
         **options,
     )
+    return redis.Redis.from_pool(pool)
