@@ -148,7 +148,7 @@ def _values(env: Env, home: Path) -> dict:
         "port": env.int("PORT", 8000, validate=port),
         "public_url": env.str("PUBLIC_URL", ""),
         "web_workers": env.int("WEB_WORKERS", 2, validate=check.Range(1, 64)),
-        "web_threads": env.int("WEB_THREADS", 16, validate=check.Range(1, 256)),
+        "web_threads": env.int("WEB_THREADS", 32, validate=check.Range(1, 256)),
         "flower_port": env.int("FLOWER_PORT", 5555, validate=port),
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Flask
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import crm_tasks.celery
 from crm_tasks.config import settings
@@ -20,10 +21,12 @@ def create_app() -> Flask:
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
     login.register(app)
-    for room in (health, home, inbound, api, admin):
+    for room in (health, home, api, admin):
         room.register(app)
     errors.register(app)  # last: what a library registered for itself gives way
-    login.exempt(app, *inbound.BLUEPRINTS, *api.BLUEPRINTS)
+    login.exempt(app, *api.BLUEPRINTS)
+    doors = inbound.create_app(settings().webhook_max_bytes)
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors.wsgi_app})  # type: ignore[method-assign]
     return app
 
 

@@ -26,7 +26,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 # Asked by machines every few seconds: a line for each would hide all others. Webhooks are counted instead.
-_QUIET = ("/health", "/live", "/metrics", "/webhooks/", "/static/", "/api/v1/queues/")
+_QUIET = ("/health", "/live", "/metrics", "/static/", "/api/v1/queues/")
 
 
 def register(app: Flask) -> None:

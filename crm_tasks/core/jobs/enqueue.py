@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
-from crm_tasks.core.db import dumps
+from crm_tasks.core.db import driver, dumps
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs import registry, ring
 from crm_tasks.core.jobs.model import HOLDING
@@ -33,7 +33,7 @@ _INSERT_AT_ONCE = 5_000
 
 
 # DO UPDATE and not DO NOTHING: the claim of the job in the way waits for this commit, and so sees what caused it.
-_INSERT = sa.text(f"""
+_INSERT = f"""
     INSERT INTO jobs (id, task, queue, args, workspace_id, scopes, priority, max_attempts, unique_key, key_was,
                       serial_key, parent_id, trace_id, keep, run_at, held_by, rung_at)
     SELECT given.id, given.task, given.queue, given.args, given.workspace_id, given.scopes, given.priority,
@@ -41,7 +41,7 @@ _INSERT = sa.text(f"""
            given.keep, coalesce(given.run_at, crm_now()), held.by,
            CASE WHEN given.may_ring AND held.by IS NULL AND coalesce(given.run_at, crm_now()) <= crm_now()
                 THEN now() END
-    FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS given (
+    FROM jsonb_to_recordset(cast(%(rows)s AS jsonb)) AS given (
             id uuid, task text, queue text, args jsonb, workspace_id uuid, scopes text[], priority smallint,
             max_attempts smallint, unique_key text, serial_key text, parent_id uuid, trace_id uuid, keep interval,
             run_at timestamptz, may_ring boolean, position int)
@@ -53,7 +53,7 @@ _INSERT = sa.text(f"""
         rung_at = CASE WHEN excluded.run_at < jobs.run_at THEN excluded.rung_at ELSE jobs.rung_at END,
         priority = least(jobs.priority, excluded.priority)
     RETURNING id, unique_key, task, queue, priority, rung_at = now() AS ring
-""")  # noqa: S608  only the name of an alias is formatted in
+"""  # noqa: S608  only the name of an alias is formatted in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,22 +133,40 @@ def enqueue_many(session: Session, jobs: Iterable[NewJob]) -> list[uuid.UUID]:
     rows = [_row(job) for job in jobs]
     single = _one_per_key(rows)
     holder: dict[str, uuid.UUID] = {}
+    connection = driver(session)
     for start in range(0, len(single), _INSERT_AT_ONCE):
-        chunk = single[start : start + _INSERT_AT_ONCE]
-        holder |= _insert(session, chunk, room_to_ring=max(0, RING_AT_ONCE - start))
+        chunk = _numbered(single[start : start + _INSERT_AT_ONCE], room_to_ring=RING_AT_ONCE - start)
+        answers = connection.execute(_INSERT, {"rows": dumps(chunk)}).fetchall()
+        ring_after_commit(session, _rings(answers))
+        holder |= {answer[1]: answer[0] for answer in answers if answer[1]}
     metrics.count("enqueued", len(single))
     return [holder.get(row["unique_key"], row["id"]) for row in rows]
 
 
+def enqueue_with(connection: psycopg.Connection, first: str, values: Mapping[str, Any], job: NewJob) -> None:
+    """Do something and accept the job for it in one statement, which commits by itself: one round trip for both.
+
+    Args:
+        connection: in autocommit.
+        first: common table expressions, such as `stored AS (INSERT …)`, with placeholders for `values`.
+    """
+    rows = _numbered([_row(job)], room_to_ring=1)
+    answers = connection.execute(f"WITH {first} {_INSERT}", {**values, "rows": dumps(rows)}).fetchall()
+    metrics.count("enqueued")
+    ring.soon(_rings(answers))
+
+
 def _one_per_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Coalesce rows of one call that share a unique_key: the earliest moment wins."""
+    """Coalesce rows of one call that share a unique_key, as `_INSERT` does: the earliest moment, the best priority."""
     first: dict[str, dict[str, Any]] = {}
     kept = []
     for row in rows:
         twin = first.setdefault(row["unique_key"], row) if row["unique_key"] else row
         if twin is row:
             kept.append(row)
-        elif twin["run_at"] is not None:
+            continue
+        twin["priority"] = min(twin["priority"], row["priority"])
+        if twin["run_at"] is not None:
             twin["run_at"] = min(twin["run_at"], row["run_at"]) if row["run_at"] else None
     return kept
 
@@ -177,13 +195,13 @@ def _row(job: NewJob) -> dict[str, Any]:
     }
 
 
-def _insert(session: Session, rows: list[dict[str, Any]], *, room_to_ring: int) -> dict[str, uuid.UUID]:
-    """Insert rows with distinct unique_keys and return, by key, the id of the job that holds it."""
-    for position, row in enumerate(rows):
-        row["position"], row["may_ring"] = position, position < room_to_ring
-    answers = session.execute(_INSERT, {"rows": dumps(rows)}).all()
-    ring_after_commit(session, [ring.Ring(a.id, a.task, a.queue, a.priority) for a in answers if a.ring])
-    return {a.unique_key: a.id for a in answers if a.unique_key}
+def _numbered(rows: list[dict[str, Any]], *, room_to_ring: int) -> list[dict[str, Any]]:
+    return [{**row, "position": n, "may_ring": n < room_to_ring} for n, row in enumerate(rows)]
+
+
+def _rings(answers: list[Any]) -> list[ring.Ring]:
+    """Return who is to be rung; an answer is a row of `RETURNING`."""
+    return [ring.Ring(job_id, task, queue, priority) for job_id, _, task, queue, priority, rings in answers if rings]
 
 
 # --- after the commit --------------------------------------------------------------------------------------------

@@ -4,22 +4,20 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from crm_tasks.config import settings
 from crm_tasks.core import db, metrics
 from crm_tasks.core.groupcommit import GroupCommit
-from crm_tasks.core.jobs.enqueue import enqueue
+from crm_tasks.core.jobs.enqueue import NewJob, enqueue_with
 from crm_tasks.core.types import new_id
 
 AT_MOST = 100
 # signed_by comes as one text per event, as arrays of arrays must be rectangular.
-_INSERT = sa.text("""
+_STORED = """stored AS (
     INSERT INTO inbound_events (id, provider, body, signed_by)
     SELECT id, provider, body, string_to_array(signed_by, ',')
-    FROM unnest(cast(:ids AS uuid[]), cast(:providers AS text[]), cast(:bodies AS bytea[]), cast(:signers AS text[]))
+    FROM unnest(%(ids)b::uuid[], %(providers)b::text[], %(bodies)b::bytea[], %(signers)b::text[])
          AS given(id, provider, body, signed_by)
-""")
+)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +43,15 @@ def store(provider: str, body: bytes, signed_by: Sequence[str]) -> uuid.UUID:
 
 
 def _commit(events: Sequence[Arrived]) -> None:
-    with db.transaction() as session:
-        session.execute(
-            _INSERT,
-            {
-                "ids": [event.id for event in events],
-                "providers": [event.provider for event in events],
-                "bodies": [event.body for event in events],
-                "signers": [",".join(event.signed_by) for event in events],
-            },
-        )
-        enqueue(session, "messages.receive", args={"event_ids": [event.id for event in events]}, priority=1)
+    values = {
+        "ids": [event.id for event in events],
+        "providers": [event.provider for event in events],
+        "bodies": [event.body for event in events],
+        "signers": [",".join(event.signed_by) for event in events],
+    }
+    job = NewJob(task="messages.receive", args={"event_ids": [event.id for event in events]}, priority=1)
+    with db.autocommit() as connection:
+        enqueue_with(connection, _STORED, values, job)
 
 
 _made: list[GroupCommit[Arrived]] = []
