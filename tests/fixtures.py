@@ -11,7 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
-from tests.harness import BEAT_READY, WORKER_READY, Program, beat, worker
+from tests import harness
+from tests.harness import BEAT_READY, WORKER_READY, Program, beat, free_ports, worker
+from tests.outside import Sandbox, Site
 
 
 @pytest.fixture
@@ -80,7 +82,10 @@ def demo(empty: None) -> Demo:
     return make_demo()
 
 
-def make_demo(*, number: str = "106540352242922", base_url: str = "http://127.0.0.1:9", name: str = "Demo") -> Demo:
+NUMBER = "106540352242922"
+
+
+def make_demo(*, number: str = NUMBER, base_url: str = "http://127.0.0.1:9", name: str = "Demo") -> Demo:
     """Make a workspace with one channel."""
     from crm_tasks.core import db
     from crm_tasks.workspaces import service
@@ -149,3 +154,44 @@ def running(start: Callable[[Program], Program], tmp_path: Path) -> tuple[Progra
     """A worker for all queues that knows the tests' own tasks, and a scheduler."""
     queues = ("messages", "ai", "webhooks", "notifications", "flows", "email", "campaigns")
     return start(worker(tmp_path, *queues, include="tests.tasks")), start(beat(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def ports() -> tuple[int, int]:
+    """The ports of the web app and the sandbox that all tests share."""
+    web_port, sandbox_port = free_ports(2)
+    return web_port, sandbox_port
+
+
+@pytest.fixture(scope="session")
+def shared_web(stores: None, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The web app as a server. Tests take `web`."""
+    site = Site(harness.web(tmp_path_factory.mktemp("web"), ports[0]), ports[0])
+    site.start("/live")
+    yield site
+    site.program.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox(ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """The outside world as a server. Tests take `sandbox`."""
+    hook = f"http://127.0.0.1:{ports[0]}/webhooks/whatsapp"
+    program = harness.sandbox(tmp_path_factory.mktemp("sandbox"), ports[1], hook, NUMBER)
+    site = Sandbox(program, ports[1])
+    site.start("/_sandbox/health")
+    yield site
+    site.program.stop()
+
+
+@pytest.fixture
+def web(shared_web: Site, empty: None) -> Site:
+    """The web app behind its server."""
+    return shared_web
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The outside world, with nothing in it. Its webhooks go to `web`, for tests that take that too."""
+    shared_sandbox.empty()
+    yield shared_sandbox
+    shared_sandbox.empty()

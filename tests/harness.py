@@ -143,3 +143,24 @@ def beat(log: Path, name: str = "beat", **env: str) -> Program:
 
 
 WORKER_READY, BEAT_READY = " ready.", "beat: Starting..."
+
+
+def web(log: Path, port: int, name: str = "web", **env: str) -> Program:
+    """Return the web app behind its server, not started."""
+    defaults = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_WORKERS": "1", "WEB_THREADS": "64"}
+    return Program(name, ["webapp"], log, {**defaults, **env})
+
+
+def sandbox(log: Path, port: int, webhook_url: str, number: str, **env: str) -> Program:
+    """Return the simulated outside world with one number, whose secrets are those of `fixtures.make_demo`."""
+    defaults = {
+        "SANDBOX_PORT": str(port),
+        "SANDBOX_JOURNAL": "off",
+        "SANDBOX_WEBHOOK_URL": webhook_url,
+        "SANDBOX_PHONE_NUMBER_ID": number,
+        "SANDBOX_WABA_ID": f"9{number}",
+        "SANDBOX_ACCESS_TOKEN": f"token-of-{number}",
+        "SANDBOX_APP_SECRET": f"secret-of-{number}",
+        "SANDBOX_VERIFY_TOKEN": f"verify-{number}",
+    }
+    return Program("sandbox", ["sandbox"], log, {**defaults, **env})

@@ -70,7 +70,7 @@ def record(error: BaseException, *, attempt: int, worker: str) -> dict[str, Any]
         "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "attempt": attempt,
         "class": type(error).__name__,
-        "code": str(getattr(error, "code", "") or ""),
+        "code": readable(str(getattr(error, "code", "") or "")),
         "message": readable(str(error))[:MAX_MESSAGE],
         "traceback": [f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno} in {frame.name}" for frame in frames],
         "worker": worker,

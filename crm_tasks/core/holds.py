@@ -98,7 +98,7 @@ def listed(session: Session, *, workspace_id: uuid.UUID | None = None, ended: bo
 def held_counts(session: Session) -> dict[str, int]:
     """Return how many jobs wait behind each hold, by hold id."""
     query = sa.select(Job.held_by, sa.func.count()).where(*_held()).group_by(Job.held_by)
-    return dict(session.execute(query).tuples().all())  # type: ignore[arg-type]
+    return dict(session.execute(query).all())  # type: ignore[arg-type]
 
 
 def let_go(session: Session) -> int:

@@ -204,8 +204,9 @@ def with_counters(session: Session) -> list[Process]:
 
 def unknown_tasks(session: Session) -> dict[str, int]:
     """Return the tasks that no worker knew, with how many jobs wait for one that does."""
-    query = sa.select(Job.task, sa.func.count()).where(Job.state == JobState.QUEUED, Job.held_by == UNKNOWN_TASK)
-    return dict(session.execute(query.group_by(Job.task)).tuples().all())
+    query = sa.select(Job.task, sa.func.count().label("jobs"))
+    query = query.where(Job.state == JobState.QUEUED, Job.held_by == UNKNOWN_TASK)
+    return {row.task: row.jobs for row in session.execute(query.group_by(Job.task))}
 
 
 def listed(

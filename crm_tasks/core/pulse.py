@@ -37,8 +37,15 @@ _RENEW = """
     UPDATE jobs SET lease_until = now() + make_interval(secs => %s)
     FROM unnest(%s::uuid[], %s::int[]) AS mine(id, claim_no)
     WHERE jobs.id = mine.id AND jobs.claim_no = mine.claim_no AND jobs.state = 'running'
-    RETURNING jobs.id
+    RETURNING jobs.id, jobs.claim_no
 """
+
+
+_Key = tuple[uuid.UUID, int]
+
+
+def _key(claim: Claim) -> _Key:
+    return claim.id, claim.claim_no
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +69,9 @@ class Pulse:
         self.name = f"{identity.name}:{str(self.id)[-6:]}"
         self.identity = identity
         self._over_limit = over_limit
-        self._claims: dict[uuid.UUID, Claim] = {}
-        self._stuck: set[uuid.UUID] = set()
+        # By claim and not by job: a job may come back to a process where an earlier claim of it is stuck.
+        self._claims: dict[_Key, Claim] = {}
+        self._stuck: set[_Key] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._connection: psycopg.Connection | None = None
@@ -74,14 +82,13 @@ class Pulse:
     def track(self, claim: Claim) -> None:
         """Renew this claim's lease until `untrack`."""
         with self._lock:
-            self._claims[claim.id] = claim
+            self._claims[_key(claim)] = claim
 
     def untrack(self, claim: Claim) -> None:
         """Stop renewing: the job is over, or its thread came back after all."""
         with self._lock:
-            if self._claims.get(claim.id) is claim:
-                del self._claims[claim.id]
-                self._stuck.discard(claim.id)
+            self._claims.pop(_key(claim), None)
+            self._stuck.discard(_key(claim))
 
     def stuck(self) -> int:
         """Return how many threads still run a task that is past its time limit."""
@@ -146,15 +153,15 @@ class Pulse:
         connection.execute(_REGISTER, values)
 
     def _renew(self, connection: psycopg.Connection) -> None:
-        claims = [claim for claim in self.running() if claim.id not in self._stuck and not claim.lost]
+        claims = [claim for claim in self.running() if _key(claim) not in self._stuck and not claim.lost]
         if not claims:
             return
         lease = settings().lease.total_seconds()
         asked = time.monotonic()
         rows = connection.execute(_RENEW, (lease, [c.id for c in claims], [c.claim_no for c in claims]))
-        renewed = {row[0] for row in rows}
+        renewed = set(rows)
         for claim in claims:
-            if claim.id in renewed:
+            if _key(claim) in renewed:
                 claim.lease_end = asked + lease
             elif not claim.finished:
                 claim.lost = True
@@ -163,16 +170,21 @@ class Pulse:
         """Take back what runs past its limit: a thread cannot be stopped, but its outcome can be fenced."""
         for claim in self.running():
             limit = settings().queues[claim.queue].time_limit
-            if claim.id in self._stuck or claim.finished or time.monotonic() - claim.claimed < limit:
+            if _key(claim) in self._stuck or claim.finished or time.monotonic() - claim.claimed < limit:
                 continue
             with self._lock:
-                self._stuck.add(claim.id)
+                self._stuck.add(_key(claim))
             claim.lost = True
             if self._over_limit is not None:
-                try:
-                    self._over_limit(claim)
-                except Exception:
-                    log.exception("pulse.limit_failed", job_id=str(claim.id))
+                # Not on this thread: it may have to wait for a connection, and the other leases must not.
+                threading.Thread(target=self._take_back, args=(claim,), name="over limit", daemon=True).start()
+
+    def _take_back(self, claim: Claim) -> None:
+        assert self._over_limit is not None
+        try:
+            self._over_limit(claim)
+        except Exception:
+            log.exception("pulse.limit_failed", job_id=str(claim.id))
 
     def _goodbye(self, connection: psycopg.Connection) -> None:
         connection.execute(_STOP, (db.dumps(metrics.snapshot()), self.id))

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.exceptions import TaskRevokedError
 
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job, JobState
@@ -32,13 +33,16 @@ class LedgerBackend(BaseBackend):
         except ValueError:
             return {"status": states.PENDING, "result": None}
         with db.transaction() as session:
-            row = session.execute(sa.select(Job.state, Job.result, Job.errors).where(Job.id == wanted)).first()
+            query = sa.select(Job.state, Job.result, Job.errors, Job.reason).where(Job.id == wanted)
+            row = session.execute(query).first()
         if row is None:
             return {"status": states.PENDING, "result": None}
         result: Any = row.result
         if row.state is JobState.DEAD:
             last = row.errors[-1] if row.errors else {}
             result = RuntimeError(f"{last.get('class', 'dead')}: {last.get('message', '')}")
+        elif row.state is JobState.CANCELLED:
+            result = TaskRevokedError(row.reason)
         return {
             "status": _CELERY_STATE[JobState(row.state)],
             "result": result,

@@ -19,8 +19,8 @@ from crm_tasks.core.errors import Transient
 from crm_tasks.core.fingerprint import fingerprint, record
 from crm_tasks.core.holds import BATCH, active
 from crm_tasks.core.jobs import registry, ring
-from crm_tasks.core.jobs.model import LANE, UNKNOWN_TASK, Hold, Job, JobState
-from crm_tasks.core.log import get_logger
+from crm_tasks.core.jobs.model import LANE, LAST_ERRORS, UNKNOWN_TASK, Hold, Job, JobState
+from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.redis import manager
 
@@ -87,13 +87,13 @@ _EXPIRED = sa.text("""
     WHERE j.state = 'running' AND j.lease_until < now()
     ORDER BY j.id LIMIT 200
 """)
-_TAKE_BACK = sa.text("""
+_TAKE_BACK = sa.text(f"""
     UPDATE jobs SET state = :state, lease_until = NULL, rung_at = NULL, crashes = crashes + :crashes,
         run_at = CASE WHEN :state = 'queued' THEN crm_now() + make_interval(secs => :wait) ELSE run_at END,
         finished_at = CASE WHEN :state = 'dead' THEN crm_now() END,
-        errors = errors || cast(:errors AS jsonb), fingerprint = coalesce(:fingerprint, fingerprint)
+        errors = {LAST_ERRORS.format(":errors")}, fingerprint = coalesce(:fingerprint, fingerprint)
     WHERE id = :id AND claim_no = :claim_no AND state = 'running' AND lease_until < now()
-""")
+""")  # noqa: S608
 _FREE_KNOWN = """
     UPDATE jobs SET held_by = NULL, rung_at = NULL
     WHERE id IN (SELECT j.id FROM jobs j
@@ -124,7 +124,7 @@ def ring_due(queue: Queue) -> bool:
             held = {pick.id: hold for pick in picks if (hold := _hold_on(pick, queue, holds))}
             _mark_held(session, held)
             wanted = [pick.id for pick in picks if pick.id not in held][:room]
-            rings = [ring.Ring(*row) for row in session.execute(_MARK, {"ids": wanted})] if wanted else []
+            rings = _marked(session, _MARK, wanted)
         _publish(rings)
         picked_all = len(wanted) == room
         if not held or picked_all:
@@ -163,6 +163,12 @@ def _mark_held(session: Session, held: dict[uuid.UUID, str]) -> None:
         )
 
 
+def _marked(session: Session, mark: sa.TextClause, ids: list[uuid.UUID]) -> list[ring.Ring]:
+    """Mark jobs as rung and return their rings in the order given: workers take them in the order they are sent."""
+    rings = {row.id: ring.Ring(*row) for row in session.execute(mark, {"ids": ids})} if ids else {}
+    return [rings[job_id] for job_id in ids if job_id in rings]
+
+
 def _publish(rings: list[ring.Ring]) -> None:
     if not rings:
         return
@@ -182,7 +188,7 @@ def ring_lost(queue: Queue) -> int:
             return 0
         waiting = at_broker(queue)
         lost = [job_id for job_id in unheard if str(job_id) not in waiting][:LOST_AT_ONCE]
-        rings = [ring.Ring(*row) for row in session.execute(_RING_AGAIN, {"ids": lost})] if lost else []
+        rings = _marked(session, _RING_AGAIN, lost)
     _publish(rings)
     metrics.count("rings_lost", len(rings))
     if rings:
@@ -216,9 +222,10 @@ _EVERYTHING: set[str] = _Everything()
 
 def _id_of(message: bytes) -> str | None:
     try:
-        return orjson.loads(message)["headers"]["id"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = orjson.loads(message)["headers"]["id"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         return None
+    return found if isinstance(found, str) else None
 
 
 # --- taking back -------------------------------------------------------------------------------------------------
@@ -228,9 +235,21 @@ def expire_leases() -> int:
     """Return the jobs of dead workers to their queues, or to the dead letters as poison; return how many."""
     with db.transaction() as session:
         expired = session.execute(_EXPIRED).all()
-    taken = sum(_take_back(row) for row in expired)
+    taken = sum(_take_back_alone(row) for row in expired)
     metrics.count("leases_expired", taken)
     return taken
+
+
+def _take_back_alone(row: sa.Row) -> int:
+    """Take one job back; one whose room fails at it stands in nobody's way."""
+    try:
+        return _take_back(row)
+    except Exception as error:
+        if db.is_disconnect(error):
+            raise
+        if rarely("job.not_taken_back", 10):
+            log.exception("job.not_taken_back", job_id=str(row.id), task=row.task)
+        return 0
 
 
 def _take_back(row: sa.Row) -> int:

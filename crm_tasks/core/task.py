@@ -3,9 +3,10 @@
 A task returns (succeeded), or raises `Snooze`, `Transient`, `Permanent`, or anything else (retried like Transient).
 """
 
+import inspect
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -59,8 +60,7 @@ class CRMTask(Task):
         """
         if unknown := {name for name, value in options.items() if value} - _OPTIONS:
             raise BadArguments(f"{self.name}: the ledger does not know {', '.join(sorted(unknown))}.")
-        given = dict(zip(_parameters(self), args or (), strict=False)) | dict(kwargs or {})
-        job_id = db.retrying(_accept, self.name, given, options)
+        job_id = db.retrying(_accept, self.name, _by_name(self, args or (), kwargs or {}), options)
         return self.AsyncResult(str(job_id))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -185,7 +185,7 @@ def _outcome(task: CRMTask, claim: Claim) -> None:
         if wait := pace.wait_for_queue(claim.queue):
             raise Snooze(wait, "the queue's rate", code="pace")
         result = task.run(**claim.args)
-        if not claim.finished and not claim.lost:
+        if not claim.finished:
             until_stored(lambda: _finish(claim, result))
     except SoftTimeLimitExceeded:
         _left(claim, TimeLimit(f"ran longer than {settings().queues[claim.queue].time_limit:g} s"))
@@ -213,7 +213,12 @@ def _left(claim: Claim, error: Exception) -> None:
         log.info("job.given_up", ms=_ms(claim), reason=str(error))
         claims.wake_next(claim)
         raise Ignore from None
-    how = give_back(claim, error)
+    try:
+        how = give_back(claim, error)
+    except Exception:
+        # Its lease runs out, and the scheduler takes it back; but a room whose `follow` fails has to be mended.
+        log.exception("job.outcome_not_written", error=type(error).__name__)
+        raise
     claims.wake_next(claim)
     if how is None:
         raise Ignore from None
@@ -278,10 +283,11 @@ def _accept(session: Session, name: str, args: dict[str, Any], options: Mapping[
     return enqueue(session, name, args=args, run_at=run_at, priority=options.get("priority") or 5)
 
 
-def _parameters(task: CRMTask) -> list[str]:
-    code = task.run.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    return [name for name in names if name != "self"]
+def _by_name(task: CRMTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return inspect.signature(task.run).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise BadArguments(f"{task.name} does not take these arguments: {error}.") from None
 
 
 def _ms(claim: Claim) -> int:

@@ -21,7 +21,7 @@ def storable(value: Any, depth: int = 0) -> Any:
         return "…"
     if isinstance(value, dict):
         return {clean(str(key)): storable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [storable(item, depth + 1) for item in value]
     if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
         return str(value)

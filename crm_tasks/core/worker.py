@@ -181,7 +181,7 @@ def _watch_stuck(worker: Any, beat: pulse.Pulse) -> None:
     """End a worker whose threads are stuck: it takes no more work, lets the rest finish, and exits to be restarted."""
     while True:
         time.sleep(1.0)
-        if beat.stuck() >= max(1, worker.concurrency * STUCK_SHARE) and worker.concurrency > 1:
+        if beat.stuck() >= max(1, worker.concurrency * STUCK_SHARE):
             logger.critical("worker.stuck", threads=beat.stuck(), of=worker.concurrency)
             worker_state.should_stop = EX_STUCK
             time.sleep(STOP_GRACE)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
@@ -20,8 +21,9 @@ from crm_tasks.core import db, metrics
 from crm_tasks.core.errors import LeaseLost, Permanent, Snooze, Transient
 from crm_tasks.core.fingerprint import fingerprint, record
 from crm_tasks.core.jobs import ring
-from crm_tasks.core.jobs.model import HOLDING, MAX_ERRORS, JobState
+from crm_tasks.core.jobs.model import HOLDING, LAST_ERRORS, JobState
 from crm_tasks.core.log import get_logger
+from crm_tasks.core.text import storable
 
 log = get_logger(__name__)
 _MAX_RESULT = 4_000
@@ -81,7 +83,7 @@ _EXISTS = "SELECT state FROM jobs WHERE id = %(id)s"
 _RUNNING_IN_QUEUE = "SELECT count(*) FROM jobs WHERE queue = %(queue)s AND state = 'running'"
 _LOCK_QUEUE = "SELECT pg_advisory_xact_lock(hashtext('claim'), hashtext(%(queue)s))"
 
-_ERRORS = f"jsonb_path_query_array(errors || cast(%(errors)s AS jsonb), '$[last - {MAX_ERRORS - 1} to last]')"
+_ERRORS = LAST_ERRORS.format("%(errors)s")
 _MINE = "WHERE id = %(id)s AND claim_no = %(claim_no)s AND state = 'running'"
 _FINISH = f"""
     UPDATE jobs SET state = 'succeeded', finished_at = crm_now(), lease_until = NULL,
@@ -124,7 +126,7 @@ def claim(job_id: uuid.UUID, *, queue: str, worker: str) -> Claim | None:
     while True:
         try:
             return _try_claim(job_id, queue, worker)
-        except psycopg.Error as error:
+        except (psycopg.Error, SQLAlchemyError) as error:
             if not db.is_transient(error):
                 raise
             log.warning("job.claim_waits", job_id=str(job_id))
@@ -248,9 +250,10 @@ def leave(session: Session, claim: Claim, how: Leave) -> datetime | None:
 
 def show_progress(claim: Claim, shown: dict[str, Any]) -> None:
     """Let people see how far the job is; if the claim is over, remember that instead."""
-    values = {"id": claim.id, "claim_no": claim.claim_no, "progress": db.dumps(shown)}
+    values = {"id": claim.id, "claim_no": claim.claim_no, "progress": db.dumps(storable(shown))}
     with db.autocommit() as connection:
-        claim.lost = connection.execute(_PROGRESS, values).rowcount == 0
+        if connection.execute(_PROGRESS, values).rowcount == 0:
+            claim.lost = True
 
 
 def fenced(claim: Claim, outcome: str) -> None:
@@ -261,19 +264,30 @@ def fenced(claim: Claim, outcome: str) -> None:
 
 
 def wake_next(claim: Claim) -> None:
-    """Ring the job that waited only for this one: the next of its serial_key, or of its capped queue."""
+    """Ring the job that waited only for this one: the next of its serial_key, or of its capped queue.
+
+    Without Postgres the scheduler does it later: what this job has come to stands.
+    """
     if claim.serial_key is not None:
         key, statement = claim.serial_key, _WAKE_SERIAL
     elif settings().queues[claim.queue].concurrency is not None:
         key, statement = claim.queue, _WAKE_QUEUE
     else:
         return
-    with db.autocommit() as connection:
-        woken = connection.execute(statement, {"key": key}).fetchone()
+    try:
+        with db.autocommit() as connection:
+            woken = connection.execute(statement, {"key": key}).fetchone()
+    except (psycopg.Error, SQLAlchemyError) as error:
+        log.warning("job.next_not_rung", error=db.reason(error))
+        return
     if woken is not None:
         ring.soon([ring.Ring(*woken)])
 
 
 def _small(result: Any) -> str:
-    text = db.dumps(result)
+    """Return a result as it is kept. Whatever a task returns, its work is done and must not be done again."""
+    try:
+        text = db.dumps(storable(result))
+    except TypeError:
+        return db.dumps({"left_out": type(result).__name__})
     return text if len(text) <= _MAX_RESULT else db.dumps({"left_out": f"{len(text)} characters"})

@@ -13,6 +13,8 @@ from crm_tasks.core.db import Base, now
 from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, Texts, state_check
 
 MAX_ERRORS = 20
+# The errors of a job with one more; {0} is the parameter that brings it, a list of one.
+LAST_ERRORS = f"jsonb_path_query_array(errors || cast({{0}} AS jsonb), '$[last - {MAX_ERRORS - 1} to last]')"
 # held_by of a job whose task no worker that took its ring knows; the scheduler lets it go when one appears.
 UNKNOWN_TASK = "unknown task"
 

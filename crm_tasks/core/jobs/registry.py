@@ -1,6 +1,7 @@
 """What tasks there are: asked before a job is accepted, so that a wrong name or argument fails at the call."""
 
 import inspect
+import math
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.core.errors import BadArguments, NotFound, UnknownTask, did_you_mean
 from crm_tasks.core.jobs.model import JobState
+from crm_tasks.core.text import clean
 
+_LONGEST, _LARGEST = 255, 2**63
 _loaded: list[bool] = []
 
 
@@ -74,16 +77,28 @@ def follow(session: Session, name: str, state: JobState, error: BaseException | 
 def _plain(task: str, key: str, value: Any) -> Any:
     if isinstance(value, uuid.UUID):
         return str(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str) and len(value) <= 255:
-        return value
     if isinstance(value, list | tuple | set):
         return [_plain(task, key, item) for item in value]
-    raise BadArguments(
-        f"{task}: the argument {key!r} must be an id, a number, a truth value or a list of these, "
-        f"not {type(value).__name__}. Store the data in a row and pass its id."
-    )
+    if not _storable(value):
+        raise BadArguments(
+            f"{task}: the argument {key!r} must be an id, a number, a truth value or a list of these, "
+            f"not {_kind(value)}. Store the data in a row and pass its id."
+        )
+    return value
+
+
+def _storable(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and value == clean(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and abs(value) < _LARGEST)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters" if len(value) > _LONGEST else "a text that Postgres cannot store"
+    return f"this {type(value).__name__}" if isinstance(value, int | float) else type(value).__name__
 
 
 def _tasks() -> Mapping[str, Any]:
