@@ -98,7 +98,7 @@ def _turns(session: Session, message: Message, waiting: list[uuid.UUID]) -> list
 
 
 def _said(item: history.Shown) -> str:
-    text = item.message.text
-    if item.edited:
-        text = (item.edited.get("text") or {}).get("body") or text
+    if item.deleted_at is not None:
+        return _PLACEHOLDER.format(type="deleted by the customer")
+    text = item.edited_text or item.message.text
     return (text or _PLACEHOLDER.format(type=item.message.type))[:_MAX_TURN]

@@ -4,6 +4,7 @@ import uuid
 
 import click
 
+import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_table
 from crm_tasks.core.db import transaction
 from crm_tasks.core.jobs import ring
@@ -56,11 +57,12 @@ def replay(event_id: uuid.UUID | None, everything: bool) -> None:
         with transaction() as session:
             events.replay(session, event_id, actor=actor())
         total = 1
+    after: uuid.UUID | None = None
     while everything:
         with transaction() as session:
-            done = events.replay_all(session, actor=actor())
-        total += done
+            done = events.replay_all(session, actor=actor(), after=after)
         if not done:
             break
+        total, after = total + len(done), done[-1]
     ring.flush()
     click.echo(f"{total} events will be applied again.")

@@ -4,6 +4,7 @@ import uuid
 
 import click
 
+import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_table
 from crm_tasks.core import overview
 from crm_tasks.core.db import transaction

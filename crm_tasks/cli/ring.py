@@ -2,6 +2,7 @@
 
 import click
 
+import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.core import sweep
 from crm_tasks.core.queues import Queue
 

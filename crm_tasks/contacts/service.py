@@ -20,6 +20,7 @@ Key = tuple[IdentityKind, str]
 _LEADING = (IdentityKind.WA_ID, IdentityKind.PHONE, IdentityKind.BSUID, IdentityKind.PARENT_BSUID)
 # What a person can give up and somebody else can get.
 _RECYCLED = (IdentityKind.WA_ID, IdentityKind.PHONE)
+_TURNS = sa.text("SELECT pg_advisory_xact_lock(hashtext(name)) FROM unnest(cast(:names AS text[])) AS name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,32 +54,30 @@ def resolve(session: Session, workspace_id: uuid.UUID, names: Names, *, at: date
         at: when the event happened: a number given up later still meant the earlier person then.
     """
     keys = names.keys()
-    found = _find(session, workspace_id, keys, at)
-    if not found:
-        # Only the first event of a person gets here; a second at the same moment waits for it.
-        for kind, value in sorted(keys):
-            session.execute(
-                sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{workspace_id}:{kind}:{value}")))
-            )
-        found = _find(session, workspace_id, keys, at)
-    if not found:
+    found = _whose(session, workspace_id, keys, at)
+    contact_id = _leading(keys, found)
+    if contact_id is None:
         return _create(session, workspace_id, names, keys, at)
-    contact_id = next(found[key] for key in keys if key in found)
-    for key in keys:
-        if key not in found:
-            _add_identity(session, workspace_id, contact_id, key)
-        elif found[key] != contact_id:
-            _follow_phone(session, workspace_id, key, contact_id, found[key])
+    _gather(session, workspace_id, contact_id, keys, found)
     _update_profile(session, contact_id, names, at)
     return contact_id
 
 
 def learn(
-    session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, *, wa_id: str | None, bsuid: str | None
+    session: Session,
+    workspace_id: uuid.UUID,
+    contact_id: uuid.UUID,
+    *,
+    wa_id: str | None,
+    bsuid: str | None,
+    at: datetime,
 ) -> None:
     """Add names by which a provider routes to a contact; one that is another's already stays there."""
-    for key in Names(bsuid=bsuid).keys() + ([(IdentityKind.WA_ID, wa_id)] if wa_id else []):
-        _add_identity(session, workspace_id, contact_id, key)
+    keys = Names(bsuid=bsuid).keys() + ([(IdentityKind.WA_ID, wa_id)] if wa_id else [])
+    found = _whose(session, workspace_id, keys, at)
+    for key in keys:
+        if key not in found:
+            _add_identity(session, workspace_id, contact_id, key)
 
 
 def change_identity(
@@ -92,23 +91,51 @@ def change_identity(
     old, new = before.keys(), after.keys()
     if not old and not new:
         return None
-    found = _find(session, workspace_id, old, at) or _find(session, workspace_id, new, at)
-    contact_id = next(iter(found.values()), None)
+    found, taken = _whose(session, workspace_id, old, at), _whose(session, workspace_id, new, at)
+    contact_id = _leading(old, found) or _leading(new, taken)
     if contact_id is None:
-        contact_id = _create(session, workspace_id, before, old, at) if old else None
-    if contact_id is None:
-        return _create(session, workspace_id, after, new, at)
-    taken = _find(session, workspace_id, new, at)
+        contact_id = _create(session, workspace_id, before, [], at)
     for key in new:
         if key not in taken:
             _add_identity(session, workspace_id, contact_id, key)
         elif taken[key] != contact_id:
             _flag(session, contact_id, taken[key])
     replaced = {kind for kind, _ in new}
-    for kind, value in old:
-        if kind in _RECYCLED and kind in replaced and (kind, value) not in new:
-            _retire(session, workspace_id, contact_id, (kind, value), at)
+    given_up = [key for key in old if key[0] in _RECYCLED and key[0] in replaced and key not in new]
+    _gather(session, workspace_id, contact_id, [key for key in old if key not in new], found)
+    for key in given_up:
+        _retire(session, workspace_id, contact_id, key, at)
     return contact_id
+
+
+def _whose(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:
+    """Return who had which of these names. Whose a name becomes that nobody has, is decided by one at a time."""
+    found = _find(session, workspace_id, keys, at)
+    missing = [key for key in keys if key not in found]
+    if missing:
+        _take_turns(session, workspace_id, missing)
+        found = _find(session, workspace_id, keys, at)
+    return found
+
+
+def _take_turns(session: Session, workspace_id: uuid.UUID, keys: list[Key]) -> None:
+    names = [f"{workspace_id}:{kind}:{value}" for kind, value in sorted(keys)]
+    session.execute(_TURNS, {"names": names})
+
+
+def _leading(keys: list[Key], found: dict[Key, uuid.UUID]) -> uuid.UUID | None:
+    return next((found[key] for key in keys if key in found), None)
+
+
+def _gather(
+    session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, keys: list[Key], found: dict[Key, uuid.UUID]
+) -> None:
+    """Let a contact have all of these names."""
+    for key in keys:
+        if key not in found:
+            _add_identity(session, workspace_id, contact_id, key)
+        elif found[key] != contact_id:
+            _follow_phone(session, workspace_id, key, contact_id, found[key])
 
 
 def _find(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:
@@ -119,7 +146,7 @@ def _find(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: dateti
         .where(
             Identity.workspace_id == workspace_id,
             sa.tuple_(Identity.kind, Identity.value).in_(keys),
-            sa.or_(Identity.retired_at.is_(None), Identity.retired_at > at),
+            sa.or_(Identity.retired_at.is_(None), Identity.retired_at >= at),
         )
         # A retired one that was still valid then comes last and wins.
         .order_by(sa.nulls_first(Identity.retired_at.desc()))
@@ -200,21 +227,18 @@ def _retire(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, ke
 
 
 def _update_profile(session: Session, contact_id: uuid.UUID, names: Names, at: datetime) -> None:
-    """Keep the newest profile; of two from the same second the alphabetically later, so that order does not matter."""
+    """Keep the newest profile, whole; of two from the same second the greater, so that order does not matter."""
     if not names.name and not names.username:
         return
+    profile = sa.tuple_(sa.func.coalesce(Contact.name, ""), sa.func.coalesce(Contact.username, ""))
     newer = sa.or_(
         Contact.profile_at.is_(None),
         Contact.profile_at < at,
-        sa.and_(Contact.profile_at == at, sa.func.coalesce(Contact.name, "") < (names.name or "")),
+        sa.and_(Contact.profile_at == at, profile < (names.name or "", names.username or "")),
     )
     session.execute(
         sa.update(Contact)
         .where(Contact.id == contact_id, newer)
-        .values(
-            name=sa.func.coalesce(names.name, Contact.name),
-            username=sa.func.coalesce(names.username, Contact.username),
-            profile_at=at,
-        )
+        .values(name=names.name, username=names.username, profile_at=at)
         .execution_options(synchronize_session=False)
     )

@@ -130,7 +130,7 @@ def _no_status_is_left_parked(session: Session) -> list[str]:
         session,
         "SELECT e.status || ' of ' || e.provider_id || ' waits for a message that is here' FROM status_events e "
         "JOIN messages m ON m.channel_id = e.channel_id AND m.provider_id = e.provider_id "
-        "WHERE e.message_id IS NULL AND e.created_at < crm_now() - cast(:grace AS interval)",
+        "WHERE e.message_id IS NULL AND m.direction = 'out' AND e.created_at < crm_now() - cast(:grace AS interval)",
         grace=SETTLED,
     )
 

@@ -196,13 +196,11 @@ class Secrets:
     verify_tokens: frozenset[str]
 
     def for_numbers(self, numbers: Iterable[str]) -> set[str]:
-        """Return the secrets that every one of these numbers has in common; unknown numbers do not count."""
+        """Return the secrets that may sign for these numbers: what the known ones have in common, as they must be of
+        one app; where none is known, every secret.
+        """
         known = [set(self.by_number[number]) for number in numbers if number in self.by_number]
-        return set.intersection(*known) if known else set()
-
-    def all(self) -> set[str]:
-        """Return every secret."""
-        return {secret for secrets_ in self.by_number.values() for secret in secrets_}
+        return set.intersection(*known) if known else {secret for each in self.by_number.values() for secret in each}
 
 
 def webhook_secrets(session: Session) -> Secrets:

@@ -1,7 +1,6 @@
 """Raw webhook events: stored before they are acknowledged, listed when they were put aside, replayed on demand."""
 
 import uuid
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -60,12 +59,15 @@ def replay(session: Session, event_id: uuid.UUID, *, actor: str) -> uuid.UUID:
     return enqueue(session, "messages.receive", args={"event_ids": [event_id]}, unique_key=f"replay:{event_id}")
 
 
-def replay_all(session: Session, *, actor: str, since: datetime | None = None) -> int:
-    """Replay up to 500 quarantined events and return how many."""
+def replay_all(session: Session, *, actor: str, after: uuid.UUID | None = None, limit: int = 500) -> list[uuid.UUID]:
+    """Replay quarantined events, the oldest first, and return them; `after` goes on behind the last of a batch.
+
+    Whoever wants all goes on until none come. Without `after`, what a quick worker puts aside again would come again.
+    """
     query = sa.select(InboundEvent.id).where(InboundEvent.state == EventState.QUARANTINED).order_by(InboundEvent.id)
-    if since is not None:
-        query = query.where(InboundEvent.received_at >= since)
-    ids = session.scalars(query.limit(500)).all()
+    if after is not None:
+        query = query.where(InboundEvent.id > after)
+    ids = list(session.scalars(query.limit(limit)))
     for event_id in ids:
         replay(session, event_id, actor=actor)
-    return len(ids)
+    return ids

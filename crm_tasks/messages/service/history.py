@@ -25,6 +25,7 @@ class Shown:
 
     message: Message
     edited: dict[str, Any] | None = None
+    edited_text: str | None = None
     edited_at: datetime | None = None
     deleted_at: datetime | None = None
     reactions: list[dict[str, Any]] = field(default_factory=list)
@@ -127,7 +128,9 @@ def overlaid(session: Session, found: Iterable[Message]) -> list[Shown]:
 
 def _lay_over(shown: Shown, change: Message) -> None:
     if change.type == "edit":
-        shown.edited, shown.edited_at = change.content.get("message") or change.content, change.occurred_at
+        new = change.content.get("message")
+        shown.edited = new if isinstance(new, dict) else change.content
+        shown.edited_text, shown.edited_at = change.text, change.occurred_at
     elif change.type == "revoke":
         shown.deleted_at = shown.deleted_at or change.occurred_at
     else:

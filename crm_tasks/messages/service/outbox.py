@@ -119,7 +119,7 @@ def address(session: Session, message: Message) -> dict[str, str]:
         .where(Identity.contact_id == message.contact_id, Identity.retired_at.is_(None))
         .order_by(Identity.created_at)
     )
-    known: dict[IdentityKind, str] = dict(rows.tuples().all())
+    known: dict[IdentityKind, str] = dict(rows.all())
     if phone := known.get(IdentityKind.PHONE):
         return {"to": phone}
     if wa_id := known.get(IdentityKind.WA_ID):

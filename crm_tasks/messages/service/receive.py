@@ -95,8 +95,8 @@ def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel |
             channels[where] = workspaces.channel_for(session, *where)
         channel = channels[where]
         if channel is None:
-            number = update.phone_number_id or f"account {update.waba_id}"
-            found.problems.append(f"no channel has the number {number}")
+            missing = f"number {update.phone_number_id}" if update.phone_number_id else f"account {update.waba_id}"
+            found.problems.append(f"no channel has the {missing}")
         elif event.signed_by and not set(event.signed_by) & set(channel.signed_by):
             found.problems.append(f"signed with a secret that is not of channel {channel.name}")
         else:

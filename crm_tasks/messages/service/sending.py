@@ -147,13 +147,13 @@ def _accepted(session: Session, message: Message, result: Accepted) -> None:
     session.flush()
     statuses.apply_parked(session, message.channel_id, result.provider_id)
     if result.wa_id or result.bsuid:
-        _learn(session, message, result)
+        _learn(session, message, result, moment)
 
 
-def _learn(session: Session, message: Message, result: Accepted) -> None:
+def _learn(session: Session, message: Message, result: Accepted, at: datetime) -> None:
     """The provider may route by another id than the one we used: keep it with the contact."""
     if message.contact_id is not None:
-        contacts.learn(session, message.workspace_id, message.contact_id, wa_id=result.wa_id, bsuid=result.bsuid)
+        contacts.learn(session, message.workspace_id, message.contact_id, wa_id=result.wa_id, bsuid=result.bsuid, at=at)
 
 
 def _unknown(session: Session, message: Message, reason: str) -> None:

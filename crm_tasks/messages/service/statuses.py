@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
-from crm_tasks.messages.models import RANK, Message, MessageState, StatusEvent
+from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.workspaces.models import Channel
 
@@ -42,15 +42,15 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
             _serialise(session, provider_id)
         messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    known = _known(session, channel.id, reported, messages)
     rows = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
-        if message is None:
-            if not _parked_already(session, row):
-                rows.append(row)
-        elif _is_news(session, message, status):
+        if _key(status) not in known:
+            known.add(_key(status))
             rows.append(row)
+        if message is not None:
             _raise(message, row)
     if rows:
         session.execute(insert(StatusEvent), rows)
@@ -96,6 +96,7 @@ def _lock(session: Session, channel_id: uuid.UUID, statuses: Iterable[Status]) -
         sa.select(Message)
         .where(
             Message.channel_id == channel_id,
+            Message.direction == Direction.OUT,
             sa.or_(Message.provider_id.in_(provider_ids), Message.id.in_(ids)),
         )
         .order_by(Message.id)
@@ -105,12 +106,14 @@ def _lock(session: Session, channel_id: uuid.UUID, statuses: Iterable[Status]) -
     found: dict[Any, Message] = {}
     for message in session.scalars(query):
         found[message.id] = message
-        found[message.provider_id] = message
+        if message.provider_id is not None:
+            found[message.provider_id] = message
     return found
 
 
 def _message_of(status: Status, messages: dict[Any, Message]) -> Message | None:
-    return messages.get(status.id) or messages.get(_own_id(status.callback_data))
+    own_id = _own_id(status.callback_data)
+    return messages.get(status.id) or (messages.get(own_id) if own_id else None)
 
 
 def _own_id(callback_data: str | None) -> uuid.UUID | None:
@@ -143,29 +146,27 @@ def _row(
     }
 
 
-def _parked_already(session: Session, row: dict[str, Any]) -> bool:
-    query = sa.select(StatusEvent.id).where(
-        StatusEvent.channel_id == row["channel_id"],
-        StatusEvent.provider_id == row["provider_id"],
-        StatusEvent.message_id.is_(None),
-        StatusEvent.status == row["status"],
-        StatusEvent.recipient == row["recipient"],
+def _key(status: Status) -> tuple[str, str, str]:
+    """Return what makes a report the same as another: providers repeat them."""
+    return status.id, status.status, status.recipient
+
+
+def _known(
+    session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]
+) -> set[tuple[str, str, str]]:
+    """Return which of these were reported before. The first of its kind, the common case, asks nobody."""
+    doubtful = {status.id for status, _ in reported if not _is_first(status, _message_of(status, messages))}
+    if not doubtful:
+        return set()
+    query = sa.select(StatusEvent.provider_id, StatusEvent.status, StatusEvent.recipient).where(
+        StatusEvent.channel_id == channel_id, StatusEvent.provider_id.in_(doubtful)
     )
-    return session.scalar(query.limit(1)) is not None
+    return {(provider_id, name, recipient) for provider_id, name, recipient in session.execute(query)}
 
 
-def _is_news(session: Session, message: Message, status: Status) -> bool:
-    """Say whether this status of this recipient was not reported before."""
+def _is_first(status: Status, message: Message | None) -> bool:
     state = _STATES.get(status.status)
-    if state is not None and getattr(message, _REACHED[state]) is None:
-        return True
-    query = sa.select(StatusEvent.id).where(
-        StatusEvent.message_id == message.id,
-        StatusEvent.provider_id == status.id,
-        StatusEvent.status == status.status,
-        StatusEvent.recipient == status.recipient,
-    )
-    return session.scalar(query.limit(1)) is None
+    return message is not None and state is not None and getattr(message, _REACHED[state]) is None
 
 
 def _raise(message: Message, row: dict[str, Any]) -> None:

@@ -236,7 +236,9 @@ def _status(item: dict, people: list[Person], where: dict, parsed: Parsed) -> No
     parent = item.get("recipient_parent_user_id") or item.get("parent_recipient_user_id")
     group = item.get("recipient_type") == "group"
     if group:
-        person = _person(item.get("recipient_participant_id"), item.get("recipient_participant_user_id"), None)
+        # Meta writes it both ways.
+        member = item.get("recipient_participant_id") or item.get("participant_recipient_id")
+        person = _person(member, item.get("recipient_participant_user_id"), None)
     else:
         person = _person(item.get("recipient_id"), item.get("recipient_user_id"), parent)
     detail = {key: item[key] for key in ("errors", "pricing", "conversation", "recipient_type") if item.get(key)}
