@@ -1,0 +1,149 @@
+"""`python -m benchmarks [name …] [--rounds N] [--json FILE]`: measure, compare, print a table, write JSON."""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import idle, ingestion, lab, ledger, measure, reply
+
+Results = dict[str, Any]
+console = Console()
+_TARGET_MB = 600
+
+
+def main() -> None:
+    """Run what was asked for, or everything."""
+    asked = _arguments()
+    lacking = lab.missing() if {"ingestion"} & set(asked.names) else []
+    if lacking:
+        sys.exit(f"bench: the comparison with Node needs {', '.join(lacking)}")
+    results: Results = {"machine": _machine(), "rounds": asked.rounds}
+    with lab.lab():
+        for name in asked.names:
+            console.rule(name)
+            results[name] = _BENCHES[name](asked.rounds)
+    Path(asked.json).write_text(json.dumps(results, indent=2) + "\n")
+    console.print(f"Written to {asked.json}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*_BENCHES, []], help=", ".join(_BENCHES))
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each side, in turn (3)")
+    parser.add_argument("--json", default="benchmarks.json", help="file to write (benchmarks.json)")
+    asked = parser.parse_args()
+    asked.names = asked.names or list(_BENCHES)
+    return asked
+
+
+def _machine() -> dict[str, Any]:
+    cpu = next((line for line in _cpuinfo() if line.startswith("model name")), ":").partition(":")[2].strip()
+    return {"cpu": cpu, "cores": measure.cores(), "python": platform.python_version(), "system": platform.platform()}
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _ingestion(rounds: int) -> Results:
+    """Durable webhooks per second, beside Node."""
+    runs = _in_turn(rounds, {"ours": lambda: ingestion.ours(6), "node": lambda: ingestion.peer(6)})
+    for name, found in runs.items():
+        for run in found:
+            if run["stored"] < run["requests"] or run["errors"]:
+                raise SystemExit(f"bench: {name} lost requests: {run}")
+    _table("Durable webhooks, 64 connections", runs, "req/s")
+    return _summary(runs, ours="ours", peer="node", target=1.0)
+
+
+def _ledger(rounds: int) -> Results:
+    """No-op jobs per second, beside bare Celery."""
+    jobs = 5_000
+    runs = _in_turn(
+        rounds,
+        {
+            "ledger": lambda: ledger.ours(jobs),
+            "celery -E": lambda: ledger.bare(jobs, events=True),
+            "celery": lambda: ledger.bare(jobs, events=False),
+        },
+    )
+    _table(f"{jobs} no-op jobs, 20 threads", runs, "jobs/s")
+    return _summary(runs, ours="ledger", peer="celery", target=0.6) | {
+        "ratio_with_events": _median(runs["ledger"]) / _median(runs["celery -E"])
+    }
+
+
+def _reply(rounds: int) -> Results:
+    """How long a customer waits."""
+    runs = {"ours": [asdict(reply.ours(15)) for _ in range(rounds)]}
+    table = Table("p50 ms", "p95 ms", "p99 ms", "answers", title=f"Webhook to answer at {reply.RATE}/s")
+    for run in runs["ours"]:
+        table.add_row(*(f"{run[key]:.0f}" for key in ("p50_ms", "p95_ms", "p99_ms", "answers")))
+    console.print(table)
+    console.print(f"Redis connections per process meanwhile: {runs['ours'][-1]['redis_connections']}")
+    return {"runs": runs}
+
+
+def _idle(_rounds: int) -> Results:
+    """Memory and Redis connections at rest."""
+    found = idle.ours()
+    table = Table("process", "PSS MB", "Redis connections", title="make run, idle")
+    for each in found:
+        table.add_row(each.name, f"{each.pss_mb:.1f}", str(each.redis_connections or ""))
+    total = sum(each.pss_mb for each in found)
+    table.add_row("all", f"{total:.0f} (target {_TARGET_MB})", str(sum(each.redis_connections for each in found)))
+    console.print(table)
+    return {"processes": [asdict(each) for each in found], "pss_mb": total, "target_mb": _TARGET_MB}
+
+
+_BENCHES: dict[str, Callable[[int], Results]] = {
+    "ingestion": _ingestion,
+    "ledger": _ledger,
+    "reply": _reply,
+    "idle": _idle,
+}
+
+
+def _in_turn(rounds: int, sides: dict[str, Callable[[], Any]]) -> dict[str, list[Results]]:
+    """Run the sides one after the other, forwards and backwards in turn: a machine that slows down slows both."""
+    runs: dict[str, list[Results]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in list(sides) if number % 2 == 0 else reversed(sides):
+            runs[name].append(asdict(sides[name]()))
+            console.print(f"  {name}: {runs[name][-1]['per_second']:,.0f}/s")
+    return runs
+
+
+def _median(runs: Sequence[Results], key: str = "per_second") -> float:
+    return statistics.median(run[key] for run in runs)
+
+
+def _table(title: str, runs: dict[str, list[Results]], unit: str) -> None:
+    keys = [key for key in ("p50_ms", "p99_ms", "cpu_s_per_1000") if key in next(iter(runs.values()))[0]]
+    table = Table("", f"{unit} (median)", "all runs", *keys, title=title)
+    for name, found in runs.items():
+        every = ", ".join(f"{run['per_second']:,.0f}" for run in found)
+        table.add_row(name, f"{_median(found):,.0f}", every, *(f"{_median(found, key):.3g}" for key in keys))
+    console.print(table)
+
+
+def _summary(runs: dict[str, list[Results]], *, ours: str, peer: str, target: float) -> Results:
+    ratio = _median(runs[ours]) / _median(runs[peer])
+    console.print(f"{ours} / {peer} = [bold]{ratio:.2f}[/] (target {target})")
+    return {"runs": runs, "ratio": ratio, "target": target}
+
+
+if __name__ == "__main__":
+    main()
