@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
-from crm_tasks.core import partitions
+from crm_tasks.core import partitions, rollup
 from crm_tasks.core.db import changed, now
 from crm_tasks.core.idempotency import IdempotencyKey
 from crm_tasks.core.jobs.model import Job, JobMinute, JobState, Process
@@ -22,12 +22,13 @@ _OVER = (JobState.SUCCEEDED, JobState.CANCELLED)
 
 
 def chores() -> dict[str, Callable[[Session], int]]:
-    """Return the clean-ups by name; each removes one batch and says how many rows that was."""
+    """Return the clean-ups by name; each removes one batch and says how many rows that was, until none is left."""
     made: dict[str, Callable[[Session], int]] = {f"jobs of {queue}": _jobs_of(queue) for queue in Queue}
     return made | {
         "jobs with their own time": _kept_jobs,
         "idempotency keys": _old_keys,
-        "minutes": _old_minutes,
+        "minutes of old days": rollup.fold_day,
+        "old days": _old_days,
         "processes": _old_processes,
         "partitions": _old_parts,
     }
@@ -71,7 +72,7 @@ def _old_keys(session: Session) -> int:
     return changed(session.execute(sa.delete(IdempotencyKey).where(key.in_(batch))))
 
 
-def _old_minutes(session: Session) -> int:
+def _old_days(session: Session) -> int:
     before = _moment(session) - timedelta(days=settings().history_days)
     return changed(session.execute(sa.delete(JobMinute).where(JobMinute.minute < before)))
 

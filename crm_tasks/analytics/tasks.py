@@ -15,6 +15,4 @@ def clean_up() -> dict[str, int]:
         progress(position, len(chores), name)
         while count := db.retrying(chore):
             removed[name] = removed.get(name, 0) + count
-            if count < service.BATCH:
-                break
     return removed

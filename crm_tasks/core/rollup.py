@@ -1,6 +1,7 @@
 """Roll-ups: what finished, minute by minute and queue by queue, so that no page ever counts the jobs themselves.
 
-A minute is rolled up once it is over for good (no transaction lives for 30 s); the two youngest are counted live.
+A minute is rolled up once it is over for good (no transaction lives for 30 s); the two youngest are counted live. The
+minutes of a day become one row, at its first minute, when nobody asks for minutes of it any more.
 """
 
 from collections import defaultdict
@@ -20,6 +21,7 @@ SETTLED = timedelta(seconds=60)
 # Upper bounds of the histogram in milliseconds; the last bucket holds everything above.
 BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 300_000, 3_600_000)
 _AT_ONCE = timedelta(minutes=30)
+MINUTES_LIVE = timedelta(days=2)
 
 
 def roll_up(session: Session) -> bool:
@@ -40,6 +42,29 @@ def roll_up(session: Session) -> bool:
         session.execute(insert(JobMinute).on_conflict_do_nothing(), rows)
     session.execute(sa.update(Watermark).where(Watermark.name == NAME).values(at=until))
     return until < end
+
+
+def fold_day(session: Session) -> int:
+    """Add up the minutes of the oldest day (UTC) that is long over; return how many rows that made one per state."""
+    day_of = sa.func.date_trunc("day", JobMinute.minute, "UTC")
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    over = sa.and_(day_of + timedelta(days=1) < moment - MINUTES_LIVE, JobMinute.minute != day_of)
+    day = session.scalar(sa.select(sa.func.min(day_of)).where(over))
+    if day is None:
+        return 0
+    that_day = sa.and_(JobMinute.minute >= day, JobMinute.minute < day + timedelta(days=1))
+    columns = (JobMinute.queue, JobMinute.state, JobMinute.jobs, JobMinute.run, JobMinute.wait)
+    minutes = session.execute(sa.delete(JobMinute).where(that_day).returning(*columns)).all()
+    kinds: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for row in minutes:
+        kinds[row.queue, row.state].append(row)
+    session.execute(insert(JobMinute), [_folded(day, *kind, rows) for kind, rows in kinds.items()])
+    return len(minutes)
+
+
+def _folded(day: datetime, queue: str, state: str, rows: Sequence[Any]) -> dict[str, Any]:
+    run, wait = added(row.run for row in rows), added(row.wait for row in rows)
+    return {"minute": day, "queue": queue, "state": state, "jobs": sum(run), "run": run, "wait": wait}
 
 
 def watermark(session: Session) -> datetime:
