@@ -94,6 +94,10 @@ class Role(Base):
     description: Mapped[str | None]
     permissions: Mapped[Texts]
 
+    def get_permissions(self) -> set[str]:
+        """Return the permissions; Flask-Security asks for them at each request."""
+        return set(self.permissions)
+
 
 user_roles = sa.Table(
     "user_roles",
