@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import redis
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -11,7 +12,8 @@ from crm_tasks.config import settings
 from crm_tasks.core import db, holds, migrate, overview
 from crm_tasks.core.jobs.model import Hold, Job, JobState, Process
 from crm_tasks.core.overview import QueueRow
-from crm_tasks.core.probe import Probe, probe_postgres, probe_redis
+from crm_tasks.core.probe import Probe, probe_broker, probe_postgres, probe_redis
+from crm_tasks.core.redis import manager
 
 BOUND = 2.0
 
@@ -50,9 +52,11 @@ def collect() -> Status:
     config = settings()
     found = Status(stores=[Store("Postgres", probe_postgres(config.database_url, BOUND))])
     found.stores.append(Store("Redis", probe_redis(config.redis_url, BOUND)))
-    if config.broker_is_redis and config.broker_url != config.redis_url:
-        found.stores.append(Store("Broker", probe_redis(config.broker_url, BOUND)))
+    if config.broker_url != config.redis_url:
+        found.stores.append(Store("Broker", probe_broker(config.broker_url, BOUND)))
     found.problems += [store.probe.message for store in found.stores if not store.probe.ok]
+    if config.broker_is_redis and found.stores[-1].probe.ok:
+        found.problems += _eviction()
     if found.stores[0].probe.ok:
         with db.transaction() as session:
             _from_ledger(session, found)
@@ -76,6 +80,14 @@ def _from_ledger(session: Session, found: Status) -> None:
         .limit(1)
     )
     found.problems += _problems(found)
+
+
+def _eviction() -> list[str]:
+    try:
+        policy = manager().client("broker").info("memory").get("maxmemory_policy", "noeviction")
+    except redis.RedisError:  # not every user may ask
+        return []
+    return [] if policy == "noeviction" else [f"Redis may throw work away ({policy}): set maxmemory-policy noeviction."]
 
 
 def _problems(found: Status) -> list[str]:

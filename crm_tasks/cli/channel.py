@@ -4,7 +4,7 @@ import uuid
 
 import click
 
-from crm_tasks.cli.shown import ID, as_json, print_json, print_table
+from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Channel, ChannelKind, UnknownPolicy
@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--kind", type=click.Choice(list(ChannelKind)), default=ChannelKind.WHATSAPP.value, show_default=True)
+@click.option("--kind", type=OneOf(ChannelKind), default=ChannelKind.WHATSAPP.value, show_default=True)
 @click.option("--name", required=True)
 @click.option("--phone-number-id", required=True)
 @click.option("--waba-id")
@@ -26,7 +26,7 @@ def command() -> None:
 @click.option("--verify-token", required=True, envvar="CHANNEL_VERIFY_TOKEN")
 @click.option("--base-url", help="Where the API is; Meta's by default.")
 @click.option("--api-version")
-@click.option("--unknown-policy", type=click.Choice(list(UnknownPolicy)), default=UnknownPolicy.HOLD.value)
+@click.option("--unknown-policy", type=OneOf(UnknownPolicy), default=UnknownPolicy.HOLD.value)
 @click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
 @as_json
 def add(

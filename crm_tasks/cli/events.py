@@ -5,7 +5,7 @@ import uuid
 import click
 
 import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
-from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_table
+from crm_tasks.cli.shown import ID, OneOf, actor, as_json, moment, print_json, print_table
 from crm_tasks.core.db import transaction
 from crm_tasks.core.jobs import ring
 from crm_tasks.messages.models import EventState
@@ -18,7 +18,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(list(EventState)), default=EventState.QUARANTINED.value, show_default=True)
+@click.option("--state", type=OneOf(EventState), default=EventState.QUARANTINED.value, show_default=True)
 @click.option("--limit", default=30, show_default=True)
 @as_json
 def list_(state: str, limit: int, as_json: bool) -> None:

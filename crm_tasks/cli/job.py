@@ -5,7 +5,7 @@ import uuid
 import click
 
 import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
-from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_table
+from crm_tasks.cli.shown import ID, OneOf, actor, as_json, moment, print_json, print_table
 from crm_tasks.core import overview
 from crm_tasks.core.db import transaction
 from crm_tasks.core.jobs import repair, ring
@@ -20,7 +20,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--state", type=click.Choice(list(JobState)), multiple=True)
+@click.option("--state", type=OneOf(JobState), multiple=True)
 @click.option("--queue")
 @click.option("--task")
 @click.option("--workspace", type=ID)

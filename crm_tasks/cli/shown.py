@@ -5,14 +5,23 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 console = Console(highlight=False)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class OneOf(click.Choice):
+    """A member of an enumeration, written as its value and not, as click has it, as its name in the code."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """Return what stands for a member on the command line."""
+        return str(choice.value) if isinstance(choice, Enum) else str(choice)
 
 
 def print_json(value: Any) -> None:
@@ -28,7 +37,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        justify: JustifyMethod = "right" if column.startswith(">") else "left"
+        # An id that is broken over lines cannot be copied.
+        table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=column == "id")
     for row in shown:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from http.client import HTTPConnection, HTTPSConnection
 from socket import getaddrinfo
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from crm_tasks.core.errors import ConfigError
 
@@ -75,6 +75,13 @@ def probe_postgres(url: str, timeout: float = _ONE_PROBE) -> Probe:
 def probe_redis(url: str, timeout: float = _ONE_PROBE) -> Probe:
     """Log in to Redis or Valkey at a URL and PING it."""
     return _probe("Redis", url, timeout, lambda deadline: _ping(url, deadline))
+
+
+def probe_broker(url: str, timeout: float = _ONE_PROBE) -> Probe:
+    """Log in to what carries the tasks: Redis, or RabbitMQ for `amqp://` and `amqps://`."""
+    if not url.startswith("amqp"):
+        return probe_redis(url, timeout)
+    return _probe("RabbitMQ", url, timeout, lambda deadline: _open(urlsplit(url), deadline))
 
 
 def probe_http(url: str, timeout: float = _ONE_PROBE) -> Probe:
@@ -202,6 +209,23 @@ def _ping(url: str, deadline: float) -> None:
         client.close()
 
 
+def _open(url: SplitResult, deadline: float) -> None:
+    import amqp
+
+    left = max(0.05, deadline - time.monotonic())
+    host = f"{url.hostname}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
+    with amqp.Connection(
+        host,
+        userid=unquote(url.username or "guest"),
+        password=unquote(url.password or "guest"),
+        virtual_host=unquote(url.path[1:]) or "/",
+        ssl=url.scheme == "amqps",
+        connect_timeout=left,
+        read_timeout=left,
+    ):
+        pass
+
+
 def _get(url: SplitResult, deadline: float) -> None:
     made = HTTPSConnection if url.scheme == "https" else HTTPConnection
     connection = made(url.hostname or "", url.port, timeout=max(0.05, deadline - time.monotonic()))
@@ -237,9 +261,9 @@ _NAMES: tuple[tuple[Trouble, frozenset[str]], ...] = (
     (Trouble.DNS, frozenset({"gaierror"})),
     (Trouble.REFUSED, frozenset({"ConnectionRefusedError"})),
     (Trouble.TIMEOUT, frozenset({"TimeoutError"})),
-    (Trouble.AUTHENTICATION, frozenset({"AuthenticationError", "NoPermissionError"})),
+    (Trouble.AUTHENTICATION, frozenset({"AuthenticationError", "NoPermissionError", "AccessRefused"})),
 )
-_OF_A_SERVER = frozenset({"OperationalError", "RedisError", "HTTPException", "OSError"})
+_OF_A_SERVER = frozenset({"OperationalError", "RedisError", "HTTPException", "OSError", "AMQPError"})
 _PLAIN = {
     Trouble.DNS: "its name does not resolve",
     Trouble.REFUSED: "nothing listens there",

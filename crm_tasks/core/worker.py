@@ -26,7 +26,7 @@ from crm_tasks.core import db, log, metrics, migrate, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
 from crm_tasks.core.pool import ThreadPool, connect
-from crm_tasks.core.probe import probe_postgres, probe_redis, wait_until_ready
+from crm_tasks.core.probe import probe_broker, probe_postgres, wait_until_ready
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.task import over_limit
 
@@ -111,8 +111,7 @@ def _wait_for_stores(sender: Any, **_: Any) -> None:
     db.configure(pool_size=size, pool_timeout=30.0)
     config = settings()
     try:
-        if config.broker_is_redis:
-            wait_until_ready(partial(probe_redis, config.broker_url), START_WITHIN)
+        wait_until_ready(partial(probe_broker, config.broker_url), START_WITHIN)
         wait_until_ready(partial(probe_postgres, config.database_url), START_WITHIN)
         _wait_for_tables()
     except ConfigError as error:

@@ -4,6 +4,8 @@ Its one rule: Flower is never open. It shows arguments and shuts down workers, s
 start. Every name below is one of Flower's options; a command line argument still wins over it.
 """
 
+import logging
+
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
 
@@ -36,3 +38,5 @@ purge_offline_workers = 3600  # seconds
 natural_time = True
 tasks_columns = "name,uuid,state,worker,received,started,runtime"
 inspect_timeout = 2_000.0  # milliseconds
+# At the start no worker is there to answer; one that stays away is seen on the page.
+logging.getLogger("flower.inspector").setLevel(logging.ERROR)
