@@ -39,7 +39,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
     for column in columns:
         justify: JustifyMethod = "right" if column.startswith(">") else "left"
         # An id that is broken over lines cannot be copied.
-        table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=column == "id")
+        table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=column in ("id", "fingerprint"))
     for row in shown:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(table)

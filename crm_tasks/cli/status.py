@@ -79,7 +79,7 @@ def _show_queues(found: Status) -> None:
         waits = (found.now - found.oldest.run_at).total_seconds()
         console.print(f"oldest waiting job: {found.oldest.task} {found.oldest.id}, {length(waits)}\n")
     else:
-        console.print("nothing waits\n")
+        console.print("nothing that could run waits\n")
 
 
 def _plain(found: Status) -> dict[str, Any]:
