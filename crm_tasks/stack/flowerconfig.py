@@ -4,7 +4,7 @@ Its one rule: Flower is never open. It shows arguments and shuts down workers, s
 start. Every name below is one of Flower's options; a command line argument still wins over it.
 """
 
-import logging
+from logging import ERROR, getLogger
 
 from flower.views.monitor import Metrics
 from tornado.web import authenticated
@@ -39,4 +39,4 @@ natural_time = True
 tasks_columns = "name,uuid,state,worker,received,started,runtime"
 inspect_timeout = 2_000.0  # milliseconds
 # At the start no worker is there to answer; one that stays away is seen on the page.
-logging.getLogger("flower.inspector").setLevel(logging.ERROR)
+getLogger("flower.inspector").setLevel(ERROR)
