@@ -41,8 +41,8 @@ run:  ## Start everything: Postgres, Valkey, web, workers, scheduler, Flower, sa
 	@$(call install,runtime)
 	@exec $(BIN)/crm up $(ARGS)
 
-test: lint  ## Run lint and the whole suite
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: lint  ## Run lint and the whole suite, a few files at a time
+	@exec $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 lint:  ## Check style, types and who imports whom
 	@$(call install,runtime)

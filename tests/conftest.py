@@ -1,6 +1,7 @@
 """Every test run has servers of its own on free ports, in parallel with whatever else runs on the machine."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,11 @@ os.environ.update(
 )
 
 pytest_plugins = ["tests.fixtures"]
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(_HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What all tests share: waiting for facts, looking at processes, programs of their own."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,13 +14,26 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+_given: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody has now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [made.getsockname()[1] for made in sockets]
-    for made in sockets:
-        made.close()
-    return ports
+    """Return ports that nobody has now, none of them twice.
+
+    Below those that the system gives to outgoing connections, of which it may have one at any moment.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(12_000, 32_000)
+        if port in _given:
+            continue
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        _given.add(port)
+        found.append(port)
+    return found
 
 
 def eventually(condition: Callable[[], Any], what: str = "", timeout: float = 15.0) -> Any:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +14,8 @@ from typing import Any
 import orjson
 import requests
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.harness import ROOT, eventually, free_ports
+
 NUMBER = "106540352242922"
 WABA = "102290129340398"
 TOKEN = "sandbox-access-token"
@@ -26,18 +26,11 @@ DEADLINE = 10.0
 
 def wait_for(condition: Callable[[], Any], what: str = "the condition", deadline: float = DEADLINE) -> Any:
     """Return the condition's first true value."""
-    until = time.monotonic() + deadline
-    while not (found := condition()):
-        if time.monotonic() > until:
-            raise AssertionError(f"{what} did not come true within {deadline} s")
-        time.sleep(0.01)
-    return found
+    return eventually(condition, what, deadline)
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Server(ThreadingHTTPServer):
