@@ -162,27 +162,25 @@ def _values(env: Env, home: Path) -> dict:
         "sandbox_verify_token": env.str("SANDBOX_VERIFY_TOKEN", ""),
         "postgres_port": env.int("POSTGRES_PORT", 15432, validate=port),
         "valkey_port": env.int("VALKEY_PORT", 16379, validate=port),
-        "database_url": _psycopg(env.str("DATABASE_URL", "postgresql+psycopg://127.0.0.1/crm", validate=some)),
+        "database_url": _psycopg(env.str("DATABASE_URL", "postgresql+psycopg://127.0.0.1/crm", validate=some) or ""),
         "database_pool_size": env.int("DATABASE_POOL_SIZE", 8, validate=check.Range(1, 100)),
         "database_pool_timeout": env.float("DATABASE_POOL_TIMEOUT", 2.0, validate=positive),
-        "database_slow_query": timedelta(
-            milliseconds=env.int("DB_QUERY_LATENCY_THRESHOLD_MS", 500, validate=check.Range(1))
-        ),
+        "database_slow_query": _duration(env.int("DB_QUERY_LATENCY_THRESHOLD_MS", 500, validate=check.Range(1)), 1000),
         "database_pool_usage_threshold": env.float("DB_POOL_USAGE_THRESHOLD", 0.8, validate=check.Range(0, 1)),
         "redis_url": redis_url,
         "redis_timeout": env.float("REDIS_TIMEOUT", 15.0, validate=positive),
         "broker_url": env.str("BROKER_URL", "") or redis_url,
         "key_prefix": env.str("KEY_PREFIX", "crm:", validate=some),
         "secret_key": env.str("SECRET_KEY", DEVELOPMENT_SECRET, validate=check.Length(min=16)),
-        "encryption_keys": tuple(env.list("ENCRYPTION_KEYS", [DEVELOPMENT_ENCRYPTION_KEY], validate=some)),
+        "encryption_keys": tuple(env.list("ENCRYPTION_KEYS", [DEVELOPMENT_ENCRYPTION_KEY], validate=some) or ()),
         "password_salt": env.str("PASSWORD_SALT", DEVELOPMENT_SECRET, validate=check.Length(min=16)),
         "whatsapp_base_url": env.str("WHATSAPP_BASE_URL", "https://graph.facebook.com", validate=some),
         "whatsapp_api_version": env.str("WHATSAPP_API_VERSION", "v26.0", validate=check.Regexp(r"^v\d+\.\d+$")),
         "http_connect_timeout": env.float("HTTP_CONNECT_TIMEOUT", 5.0, validate=positive),
         "http_timeout": env.float("HTTP_TIMEOUT", 20.0, validate=positive),
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
-        "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some)),
-        "unknown_wait": timedelta(seconds=env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
+        "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),
@@ -192,17 +190,22 @@ def _values(env: Env, home: Path) -> dict:
             validate=check.OneOf(("max_completion_tokens", "max_tokens")),
         ),
         "ai_timeout": env.float("AI_TIMEOUT", 60.0, validate=positive),
-        "reply_window": timedelta(seconds=env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
+        "reply_window": _duration(env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
         "webhook_max_bytes": env.int("WEBHOOK_MAX_BYTES", 3 * 1024 * 1024, validate=check.Range(1024)),
         "ingest_timeout": env.float("INGEST_TIMEOUT", 2.0, validate=positive),
         "ingest_queue": env.int("INGEST_QUEUE", 2000, validate=check.Range(1)),
-        "lease": timedelta(seconds=env.float("LEASE", 45.0, validate=check.Range(1))),
+        "lease": _duration(env.float("LEASE", 45.0, validate=check.Range(1))),
         "lease_renewal": timedelta(seconds=env.float("LEASE_RENEWAL", 10.0, validate=positive)),
         "queue_concurrency": env.int("QUEUE_CONCURRENCY", None, validate=check.Range(1)),
         "queues": queue_policies(env),
         "history_days": env.int("HISTORY_DAYS", 400, validate=check.Range(1)),
         "raw_event_days": env.int("RAW_EVENT_DAYS", 30, validate=check.Range(1)),
     }
+
+
+def _duration(value: float | None, per_second: int = 1) -> timedelta:
+    """Return a length of time; of a bad value there is none, and `_problems` names its variable."""
+    return timedelta(seconds=(value or 0) / per_second)
 
 
 def _problems(env: Env) -> list[str]:

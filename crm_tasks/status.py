@@ -14,6 +14,7 @@ from crm_tasks.core.jobs.model import Hold, Job, JobState, Process
 from crm_tasks.core.overview import QueueRow
 from crm_tasks.core.probe import Probe, probe_broker, probe_postgres, probe_redis
 from crm_tasks.core.redis import manager
+from crm_tasks.messages.models import Message, MessageState
 
 BOUND = 2.0
 
@@ -79,7 +80,7 @@ def _from_ledger(session: Session, found: Status) -> None:
         .order_by(Job.run_at)
         .limit(1)
     )
-    found.problems += _problems(found)
+    found.problems += _problems(found) + _undecided(session)
 
 
 def _eviction() -> list[str]:
@@ -88,6 +89,12 @@ def _eviction() -> list[str]:
     except redis.RedisError:  # not every user may ask
         return []
     return [] if policy == "noeviction" else [f"Redis may throw work away ({policy}): set maxmemory-policy noeviction."]
+
+
+def _undecided(session: Session) -> list[str]:
+    old = Message.created_at < db.now() - settings().unknown_wait
+    count = session.scalar(sa.select(sa.func.count()).where(Message.state == MessageState.UNKNOWN, old))
+    return [f"{count} messages may have been sent and may not: `crm message unknown`."] if count else []
 
 
 def _problems(found: Status) -> list[str]:

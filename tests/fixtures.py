@@ -18,19 +18,26 @@ from tests.outside import Sandbox, Site
 
 @pytest.fixture
 def empty(stores: None) -> Iterator[None]:
-    """Empty tables, an empty Valkey, the real time."""
+    """Empty tables, an empty Valkey, the real time; also while a worker of the whole module is still at it."""
     from crm_tasks.core import db
     from crm_tasks.core.jobs import ring
     from crm_tasks.core.redis import manager
-    from crm_tasks.models import Base
 
     yield
     ring.flush()
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with db.transaction() as session:
-        session.execute(sa.text(f"TRUNCATE {tables}"))
-        _set_clock(session, "now()")
     manager().client("broker").flushall()
+    db.retrying(_empty)
+    manager().client("broker").flushall()
+
+
+def _empty(session: Session) -> None:
+    from crm_tasks.models import Base
+
+    # First what claims lock first; and `retrying` has another try should there be a circle all the same.
+    session.execute(sa.text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    session.execute(sa.text(f"TRUNCATE {tables}"))
+    _set_clock(session, "now()")
 
 
 @pytest.fixture

@@ -79,7 +79,9 @@ def _http(error: HTTPException) -> ResponseReturnValue:
     if fields := _field_errors(error):
         return answer(status, "invalid", "The request is not valid.", fields=fields)
     name = (error.name or "error").lower().replace(" ", "_")
-    return answer(status, name, error.description or error.name)
+    body, status, extra = answer(status, name, error.description or error.name)
+    # What belongs to the error, such as the methods that a path has.
+    return body, status, {**dict(error.get_headers()), **extra, "Content-Type": "application/json"}
 
 
 def _field_errors(error: HTTPException) -> tuple[FieldError, ...]:

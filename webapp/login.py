@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Flask
-from flask_security import Security, SQLAlchemySessionUserDatastore, UserMixin
+from flask_security import LoginForm, Security, SQLAlchemySessionUserDatastore, UserMixin
 from flask_wtf import CSRFProtect
 from sqlalchemy.orm import Session, scoped_session
 
@@ -11,9 +11,21 @@ from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.workspaces.models import Role, User
 
+# passlib: MAX_PASSWORD_SIZE
+LONGEST_PASSWORD = 4096
+
 
 class LoginUser(UserMixin, User):  # type: ignore[misc]  # the columns are what the mixin announces
     """A user as Flask-Security needs it: the same rows."""
+
+
+class BoundedLoginForm(LoginForm):
+    """Asks argon2 for no more than it takes: beyond that it raises, and nobody's password is so long."""
+
+    def validate(self, **options: Any) -> bool:
+        """Say whether these are somebody's credentials."""
+        self.password.data = (self.password.data or "")[:LONGEST_PASSWORD]
+        return super().validate(**options)
 
 
 def register(app: Flask) -> None:
@@ -23,7 +35,8 @@ def register(app: Flask) -> None:
     sessions: scoped_session[Session] = scoped_session(lambda: Session(db.engine()))  # type: ignore[arg-type]
     app.teardown_appcontext(lambda _error: sessions.remove())
     CSRFProtect(app)
-    Security(app, SQLAlchemySessionUserDatastore(sessions, LoginUser, Role))  # type: ignore[arg-type]
+    users = SQLAlchemySessionUserDatastore(sessions, LoginUser, Role)  # type: ignore[arg-type]
+    Security(app, users, login_form=BoundedLoginForm)
 
 
 def exempt(app: Flask, *blueprints: Any) -> None:

@@ -44,19 +44,20 @@ def question(session: Session, message_id: uuid.UUID) -> Question | None:
     message = session.get(Message, message_id)
     if message is None:
         return None
+    workspace = workspaces.get(session, message.workspace_id)
     if settings().reply_window:
+        # Not from this message on: of a burst, the one that made the job need not be the first that was kept.
         query = sa.select(Message.id).where(
             Message.conversation_id == message.conversation_id,
             Message.direction == Direction.IN,
             Message.answer_id.is_(None),
-            Message.created_at >= message.created_at,
+            Message.created_at >= (workspace.auto_reply_since or message.created_at),
         )
         waiting = list(session.scalars(query.order_by(Message.id)))
     else:
         waiting = [message.id] if message.answer_id is None else []
     if not waiting:
         return None
-    workspace = workspaces.get(session, message.workspace_id)
     prompt = workspace.auto_reply_prompt or PROMPT.format(name=workspace.name)
     return Question(
         conversation_id=message.conversation_id,

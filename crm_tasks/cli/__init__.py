@@ -20,6 +20,7 @@ COMMANDS = {
     "job": ("job", "List, show, cancel, retry jobs"),
     "dlq": ("dlq", "Dead letters: see, retry, discard"),
     "hold": ("hold", "Stop work by scope, and let it go on"),
+    "message": ("message", "Messages of unknown fate: see, decide"),
     "events": ("events", "Webhook requests that were put aside: see, replay"),
     "ring": ("ring", "Ring everything that is due, now"),
     "workspace": ("workspace", "Workspaces"),
@@ -27,6 +28,9 @@ COMMANDS = {
     "key": ("key", "API keys and encryption keys"),
     "user": ("user", "People who log in to the admin"),
 }
+
+# Whose errors may mean that a store is away.
+_LIBRARIES = {"sqlalchemy", "psycopg", "redis", "kombu", "amqp"}
 
 
 class Commands(click.Group):
@@ -55,7 +59,27 @@ class Commands(click.Group):
             _complain(error)
         except ConfigError as error:
             click.echo(f"crm: {error}", err=True)
+        except Exception as error:
+            if (away := _store_away(error)) is None:
+                raise
+            click.echo(f"crm: {away}\n  `crm status` looks at every store.", err=True)
         sys.exit(1)
+
+
+def _store_away(error: Exception) -> str | None:
+    """Return what is wrong with the store that was not there; None if that was not it.
+
+    By a look at each, as their drivers are not imported for a command that needs none.
+    """
+    if not _LIBRARIES & {kind.__module__.partition(".")[0] for kind in type(error).__mro__}:
+        return None
+    from crm_tasks.config import settings
+    from crm_tasks.core.probe import probe_postgres, probe_redis
+
+    for found in (probe_postgres(settings().database_url), probe_redis(settings().redis_url)):
+        if not found.ok:
+            return found.message
+    return None
 
 
 def _complain(error: DomainError) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -97,7 +98,7 @@ def retry(
     """Send them back to their queues. What is not dead is refused."""
     which = _which(ids, fingerprint, task, queue, everything)
     _refuse_living(ids)
-    jobs = _in_batches(lambda session: dead_letters.retry_batch(session, which, actor=actor()))
+    jobs = _in_batches(partial(dead_letters.retry_batch, which=which, actor=actor()))
     ring.flush()
     click.echo(f"{jobs} retried.")
 
@@ -116,7 +117,7 @@ def discard(
     """Decide that they will never run."""
     which = _which(ids, fingerprint, task, queue, everything)
     _refuse_living(ids)
-    jobs = _in_batches(lambda session: dead_letters.discard_batch(session, which, actor=actor(), reason=reason))
+    jobs = _in_batches(partial(dead_letters.discard_batch, which=which, actor=actor(), reason=reason))
     click.echo(f"{jobs} discarded.")
 
 
@@ -126,11 +127,12 @@ def _refuse_living(ids: tuple[uuid.UUID, ...]) -> None:
             dead_letters.require_dead(session, job_id)
 
 
-def _in_batches(act: Callable[[Any], list[uuid.UUID]]) -> int:
-    total = 0
+def _in_batches(act: Callable[..., list[uuid.UUID]]) -> int:
+    """Act on each dead letter once: what dies again meanwhile comes behind, and not around again for ever."""
+    total, after = 0, None
     while True:
         with transaction() as session:
-            done = len(act(session))
-        total += done
+            done = act(session, after=after)
         if not done:
             return total
+        total, after = total + len(done), done[-1]

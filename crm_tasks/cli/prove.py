@@ -1,25 +1,34 @@
 """`crm prove`."""
 
 import sys
+from datetime import timedelta
 
 import click
 from rich.markup import escape
 
 from crm_tasks.cli.shown import as_json, console, print_json
-from crm_tasks.prove.invariant import MOST_SHOWN, Finding
+from crm_tasks.prove.invariant import MOST_SHOWN, SETTLED, Finding
 from crm_tasks.prove.run import prove
 
 
 @click.command()
 @click.option("--sandbox", metavar="URL", help="Also compare with everything that a sandbox received.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=SETTLED.total_seconds(),
+    show_default=True,
+    help="What is younger may be under way and is excused; 0 when all is quiet.",
+)
 @as_json
-def command(sandbox: str | None, as_json: bool) -> None:
+def command(sandbox: str | None, grace: float, as_json: bool) -> None:
     """Check that nothing was lost and nothing doubled: ledger, broker, conversations.
 
     Each invariant is a sentence; what contradicts it is named. Exits with 1 if anything does.
     """
     findings = []
-    for finding in prove(sandbox):
+    for finding in prove(sandbox, grace=timedelta(seconds=grace)):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -33,8 +42,8 @@ def command(sandbox: str | None, as_json: bool) -> None:
 
 def _show(finding: Finding) -> None:
     mark = "[green]holds [/]" if finding.holds else "[red]BROKEN[/]"
-    console.print(f"{mark} [bold]{finding.name}[/]: {finding.says}")
+    console.print(f"{mark} [bold]{finding.name}[/]: {finding.says}", soft_wrap=True)
     for line in finding.violations[:MOST_SHOWN]:
-        console.print(f"         {escape(line)}")
+        console.print(f"         {escape(line)}", soft_wrap=True)
     if len(finding.violations) > MOST_SHOWN:
         console.print(f"         … {len(finding.violations)} in all")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 from kombu.transport import redis as transport
-from redis import BlockingConnectionPool, ConnectionPool
+from redis import BlockingConnectionPool, ConnectionPool, RedisError
 
 from crm_tasks.core import metrics
 from crm_tasks.core.log import get_logger
@@ -44,6 +44,14 @@ class Channel(transport.Channel):
         # The shared one is not this channel's to close.
         self._pool = None
         super()._disconnect_pools()
+
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        try:
+            super()._restore(message, leftmost)
+        except RedisError:
+            # Kombu would write it to a file in /tmp, for nobody: its job is in the ledger and will be rung again.
+            metrics.count("rings_failed")
+            log.warning("broker.not_restored")
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

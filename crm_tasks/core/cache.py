@@ -28,9 +28,9 @@ class TTL:
 
 def get(key: str) -> Any | None:
     """Return what was stored, or None if there is nothing or Redis does not answer."""
-    found = _softly(lambda client: client.get(_key(key)), None)
+    found = _softly(lambda client: _read(client, key), None)
     metrics.count("cache_misses" if found is None else "cache_hits")
-    return None if found is None else orjson.loads(found)
+    return found
 
 
 def set(key: str, value: Any, ttl: timedelta) -> bool:
@@ -69,6 +69,11 @@ def get_or_load(key: str, loader: Callable[[], T], ttl: timedelta) -> T:
     if value is not None:
         set(key, value, ttl)
     return value
+
+
+def _read(client: redis.Redis, key: str) -> Any | None:
+    found = client.get(_key(key))
+    return None if found is None else orjson.loads(found)
 
 
 def _key(key: str) -> str:

@@ -1,7 +1,9 @@
 """The calendar: recurring jobs. An instant fires by compare-and-set, so any number of schedulers fire it once.
 
-Cron expressions are read in the entry's time zone. A time that daylight saving skips fires at the first valid instant
-after it; one that comes twice fires the first time (the rule of Debian's cron, kept by cronsim).
+Cron expressions are read in the entry's time zone, and daylight saving is the rule of Debian's cron, kept by cronsim.
+A fixed time (`30 2 * * *`) that is skipped fires at the first valid instant after it, and one that comes twice fires
+the first time. An entry whose minute or hour begins with `*` goes by the time that passes: it fires in both of two
+equal hours, and not for one that there is not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,11 +13,12 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import changed, now
+from crm_tasks.core.errors import ConfigError
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import CalendarEntry
 from crm_tasks.core.log import get_logger
@@ -25,6 +28,7 @@ log = get_logger(__name__)
 # An instant met so much later counts as missed; then the entry's catch-up decides.
 LATE = timedelta(seconds=60)
 _MOST_AT_ONCE = 1_000
+_CATCH_UP = ("last", "all", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,9 @@ class Entry:
 
     `catch_up` says what happens to instants missed while no scheduler ran: `last` fires once for all of them, `all`
     fires each, `none` fires none.
+
+    Raises:
+        ConfigError: no such time zone or catch-up, or an expression that is not one of five fields.
     """
 
     name: str
@@ -43,6 +50,23 @@ class Entry:
     priority: int = 5
     catch_up: Literal["last", "all", "none"] = "last"
 
+    def __post_init__(self) -> None:
+        """Refuse what could never fire, at the start of every process that reads the schedule."""
+        try:
+            zone = ZoneInfo(self.tz)
+        except (KeyError, ValueError, OSError):
+            raise ConfigError(f"Calendar entry {self.name!r}: there is no time zone {self.tz!r}.") from None
+        try:
+            # A sixth field, for seconds, would go without the rule of daylight saving.
+            next(CronSim(self.cron if len(self.cron.split()) == 5 else "", datetime.now(zone)))
+        except (CronSimError, StopIteration) as error:
+            why = f" ({error})" if str(error) else ""
+            raise ConfigError(
+                f"Calendar entry {self.name!r}: {self.cron!r} is not a cron expression of five fields{why}."
+            ) from None
+        if self.catch_up not in _CATCH_UP:
+            raise ConfigError(f"Calendar entry {self.name!r}: catch_up is one of {', '.join(_CATCH_UP)}.")
+
     @property
     def spec(self) -> str:
         """Return what, when changed, makes a new plan necessary."""
@@ -50,7 +74,9 @@ class Entry:
 
     def after(self, moment: datetime) -> datetime:
         """Return the first instant strictly after a moment, in UTC."""
-        return next(CronSim(self.cron, moment.astimezone(ZoneInfo(self.tz)))).astimezone(UTC)
+        instants = (local.astimezone(UTC) for local in CronSim(self.cron, moment.astimezone(ZoneInfo(self.tz))))
+        # In the second of two equal hours cronsim begins with the first one's instants: those are over.
+        return next(instant for instant in instants if instant > moment)
 
 
 def plan(session: Session, entries: Iterable[Entry]) -> None:

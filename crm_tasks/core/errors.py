@@ -10,7 +10,7 @@ from typing import Any
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return ` Did you mean …?` with the closest known name, or nothing."""
     close = get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean {str(close[0])!r}?" if close else ""
 
 
 class ConfigError(Exception):

@@ -141,4 +141,16 @@ def _checked(scope: str) -> str:
             code="bad_scope",
             hint=f"Use all, or one of {', '.join(_PREFIXES)} and a name.",
         )
-    return f"queue:{queue_named(value)}" if prefix == "queue" else scope
+    if prefix == "queue":
+        return f"queue:{queue_named(value)}"
+    return f"{prefix}:{_written(prefix, value)}"
+
+
+def _written(prefix: str, value: str) -> str:
+    """Return an id as jobs name it: a hold in another spelling would stop nothing, and nobody would know."""
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        if prefix == "workspace":
+            raise Invalid(f"{value!r} is not the id of a workspace.", code="bad_scope") from None
+        return value

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,9 +27,9 @@ log = get_logger(__name__)
 
 _TICK = 1.0
 _REGISTER = """
-    INSERT INTO processes (id, kind, name, host, pid, queues, tasks, pool, concurrency, version)
-    VALUES (%(id)s, %(kind)s, %(name)s, %(host)s, %(pid)s, %(queues)s, %(tasks)s, %(pool)s, %(concurrency)s,
-            %(version)s)
+    INSERT INTO processes (id, kind, name, host, machine, pid, queues, tasks, pool, concurrency, version)
+    VALUES (%(id)s, %(kind)s, %(name)s, %(host)s, %(machine)s, %(pid)s, %(queues)s, %(tasks)s, %(pool)s,
+            %(concurrency)s, %(version)s)
     ON CONFLICT (id) DO NOTHING
 """
 _BEAT = "UPDATE processes SET seen_at = now(), counters = %s, running = %s WHERE id = %s"
@@ -39,6 +40,17 @@ _RENEW = """
     WHERE jobs.id = mine.id AND jobs.claim_no = mine.claim_no AND jobs.state = 'running'
     RETURNING jobs.id, jobs.claim_no
 """
+
+
+_BOOT, _PIDS = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+
+
+def machine() -> str | None:
+    """Return what tells where a pid of this process means something; None where the system does not say."""
+    try:
+        return f"{_BOOT.read_text().strip()} {_PIDS.readlink()}"
+    except OSError:
+        return None
 
 
 _Key = tuple[uuid.UUID, int]
@@ -143,6 +155,7 @@ class Pulse:
             "kind": me.kind,
             "name": self.name,
             "host": socket.gethostname(),
+            "machine": machine(),
             "pid": self.pid,
             "queues": list(me.queues),
             "tasks": list(me.tasks),

@@ -123,12 +123,14 @@ def _overridden(env: Env, queue: Queue, policy: QueuePolicy, default_cap: int | 
     return replace(
         policy,
         attempts=env.int(name + "ATTEMPTS", policy.attempts, validate=check.Range(1, 100)),
-        backoff=tuple(env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1))),
+        backoff=tuple(
+            env.list(name + "BACKOFF", list(policy.backoff), subcast=float, validate=check.Length(min=1)) or ()
+        ),
         time_limit=env.float(name + "TIME_LIMIT", policy.time_limit, validate=positive),
         target_age=env.float(name + "TARGET_AGE", policy.target_age, validate=positive),
         keep_days=env.float(name + "KEEP_DAYS", policy.keep_days, validate=positive),
         concurrency=env.int(name + "CONCURRENCY", default_cap, validate=check.Range(1)),
-        rate=parse_rate(env.str(name + "RATE", "", validate=_is_rate)),
+        rate=parse_rate(env.str(name + "RATE", "", validate=_is_rate) or ""),
     )
 
 

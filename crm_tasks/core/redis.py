@@ -27,8 +27,9 @@ POOL = 2
 class _Logged:
     """Says when a connection of a pool opens and closes."""
 
-    def on_connect(self, *args: Any, **kwargs: Any) -> Any:
-        answer = super().on_connect(*args, **kwargs)  # type: ignore[misc]
+    def on_connect_check_health(self, *args: Any, **kwargs: Any) -> Any:
+        """Greet the server; redis-py's `connect` calls this one, and `on_connect` only for those who ask for it."""
+        answer = super().on_connect_check_health(*args, **kwargs)  # type: ignore[misc]
         log.info("redis.connected", shared=True)
         return answer
 

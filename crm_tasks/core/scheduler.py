@@ -104,7 +104,7 @@ class LedgerScheduler(Scheduler):
         if not self._planned:
             db.retrying(calendar.plan, self._entries)
             self._planned = True
-        return sum(db.retrying(calendar.fire, entry) for entry in self._entries) > 0
+        return sum(_fire_alone(entry) for entry in self._entries) > 0
 
     def _expire(self) -> int:
         """Take back leases, but only after a whole lease of undisturbed Postgres: sooner, no worker could renew."""
@@ -134,6 +134,18 @@ class LedgerScheduler(Scheduler):
     def info(self) -> str:
         """What beat prints at start."""
         return f"    . entries -> {len(self._entries)}, kept in Postgres"
+
+
+def _fire_alone(entry: calendar.Entry) -> bool:
+    """Fire one entry; one whose job cannot be accepted stands in nobody's way."""
+    try:
+        return db.retrying(calendar.fire, entry)
+    except Exception as error:
+        if db.is_disconnect(error):
+            raise
+        if rarely(f"calendar.{entry.name}", 10):
+            log.exception("calendar.not_fired", entry=entry.name, reason=db.reason(error))
+        return False
 
 
 def _leave_mark() -> None:

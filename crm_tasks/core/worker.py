@@ -22,7 +22,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import Panel
 
 from crm_tasks.config import settings
-from crm_tasks.core import db, log, metrics, migrate, pulse, redis, sweep
+from crm_tasks.core import db, log, metrics, migrate, namesakes, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
 from crm_tasks.core.pool import ThreadPool, connect
@@ -143,6 +143,7 @@ def _begin(sender: Any, **_: Any) -> None:
         concurrency=worker.concurrency,
     )
     beat = pulse.start(identity, over_limit)
+    namesakes.forsake(worker.hostname, beat.name)
     logger.info(
         "worker.started",
         name=beat.name,

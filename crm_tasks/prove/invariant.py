@@ -14,11 +14,11 @@ MOST_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Invariant:
-    """`check` yields one line for each thing that contradicts the sentence."""
+    """`check` yields one line for each thing that contradicts the sentence and is older than the grace it is given."""
 
     name: str
     says: str
-    check: Callable[[Session], Iterable[str]]
+    check: Callable[[Session, timedelta], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)

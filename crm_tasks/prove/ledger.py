@@ -1,13 +1,15 @@
 """What must be true of the ledger itself."""
 
+from datetime import timedelta
+
 from sqlalchemy.orm import Session
 
 from crm_tasks.core import rollup
 from crm_tasks.core.jobs.model import MAX_ERRORS, UNKNOWN_TASK
-from crm_tasks.prove.invariant import SETTLED, Invariant, rows
+from crm_tasks.prove.invariant import Invariant, rows
 
 
-def _one_running_per_serial_key(session: Session) -> list[str]:
+def _one_running_per_serial_key(session: Session, _grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT serial_key || ' is running ' || count(*) || ' times' FROM jobs "
@@ -15,16 +17,16 @@ def _one_running_per_serial_key(session: Session) -> list[str]:
     )
 
 
-def _leases_are_kept(session: Session) -> list[str]:
+def _leases_are_kept(session: Session, grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT id || ' (' || task || ') runs under a lease that ended at ' || lease_until FROM jobs "
         "WHERE state = 'running' AND lease_until < now() - cast(:grace AS interval) - cast(:grace AS interval)",
-        grace=SETTLED,
+        grace=grace,
     )
 
 
-def _counters_add_up(session: Session) -> list[str]:
+def _counters_add_up(session: Session, _grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT id || ' (' || task || ', ' || state || '): claim ' || claim_no || ', attempt ' || attempt || ' of ' "
@@ -36,7 +38,7 @@ def _counters_add_up(session: Session) -> list[str]:
     )
 
 
-def _held_by_a_hold(session: Session) -> list[str]:
+def _held_by_a_hold(session: Session, grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT id || ' (' || task || ') waits for ' || held_by || ', which holds nothing' FROM jobs j "
@@ -45,11 +47,11 @@ def _held_by_a_hold(session: Session) -> list[str]:
         "    OR h.released_at > crm_now() - cast(:grace AS interval)) "
         "    AND (h.expires_at IS NULL OR h.expires_at > crm_now() - cast(:grace AS interval)))",
         marker=UNKNOWN_TASK,
-        grace=SETTLED,
+        grace=grace,
     )
 
 
-def _nothing_held_runs_free(session: Session) -> list[str]:
+def _nothing_held_runs_free(session: Session, _grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT j.id || ' (' || j.task || ') was started while ' || h.scope || ' was held' FROM jobs j JOIN holds h "
@@ -59,26 +61,27 @@ def _nothing_held_runs_free(session: Session) -> list[str]:
     )
 
 
-def _instants_fire_once(session: Session) -> list[str]:
+def _instants_fire_once(session: Session, _grace: timedelta) -> list[str]:
     return rows(
         session,
-        "SELECT key_was || ' has ' || count(*) || ' jobs' FROM jobs WHERE key_was LIKE 'calendar:%' "
-        "GROUP BY key_was HAVING count(*) > 1",
+        "SELECT coalesce(unique_key, key_was) || ' has ' || count(*) || ' jobs' FROM jobs "
+        "WHERE coalesce(unique_key, key_was) LIKE 'calendar:%' GROUP BY coalesce(unique_key, key_was) "
+        "HAVING count(*) > 1",
     )
 
 
-def _calendar_is_not_overdue(session: Session) -> list[str]:
+def _calendar_is_not_overdue(session: Session, grace: timedelta) -> list[str]:
     return rows(
         session,
         "SELECT entry || ' was due at ' || next_at FROM calendar WHERE next_at < crm_now() - cast(:grace AS interval) "
         "AND EXISTS (SELECT FROM watermarks WHERE name = 'scheduler' AND at > now() - interval '10 s')",
-        grace=SETTLED,
+        grace=grace,
     )
 
 
-def _minutes_count_the_jobs(session: Session) -> list[str]:
+def _minutes_count_the_jobs(session: Session, _grace: timedelta) -> list[str]:
     rollup.watermark(session)
-    return rows(
+    uncounted = rows(
         session,
         "SELECT done.minute || ' ' || done.queue || ': ' || done.jobs || ' jobs succeeded, ' "
         "|| coalesce(m.jobs, 0) || ' are counted' FROM ("
@@ -89,6 +92,14 @@ def _minutes_count_the_jobs(session: Session) -> list[str]:
         "WHERE coalesce(m.jobs, 0) < done.jobs",
         name=rollup.NAME,
     )
+    behind = rows(
+        session,
+        "SELECT 'nothing is counted since ' || counted.at || ', though a scheduler runs' FROM watermarks counted "
+        "JOIN watermarks tick ON tick.name = 'scheduler' AND tick.at > now() - interval '10 s' "
+        "WHERE counted.name = :name AND counted.at < crm_now() - interval '1 hour'",
+        name=rollup.NAME,
+    )
+    return uncounted + behind
 
 
 INVARIANTS = (

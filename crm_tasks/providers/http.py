@@ -66,9 +66,16 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
             if delay is None or time.monotonic() + delay >= end:
                 raise
             metrics.count("http_retries")
-            log.warning("http.retry", host=urllib3.util.parse_url(url).host, reason=str(error), delay=delay)
+            log.warning("http.retry", host=_host(url), reason=str(error), delay=delay)
             time.sleep(delay)
     raise AssertionError("unreachable")
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urllib3.util.parse_url(url).host
+    except ValueError:
+        return None
 
 
 def longest() -> float:
@@ -90,10 +97,9 @@ def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
             response = _session().request(method, url, timeout=limits, allow_redirects=False, stream=True, **options)
             with response:
                 return Answer(response.status_code, response.headers, _read(response))
-        except requests.RequestException as error:
-            raise (NotSent if _cannot_have_left(error) else NoAnswer)(_reason(error)) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswer(_reason(error)) from None
+        # ValueError: what requests cannot read as a URL is not always an error of its own.
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise (NoAnswer if _local.left else NotSent)(_reason(error, end)) from None
 
 
 def _read(response: requests.Response) -> bytes:
@@ -105,36 +111,52 @@ def _read(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _cannot_have_left(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", cause)
-    return isinstance(
-        reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.NameResolutionError
-    ) or isinstance(error, requests.exceptions.SSLError)
-
-
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, end: float) -> str:
     """Return what kind of failure it was, without the address."""
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", None) or cause or error
-    return type(reason).__name__ if isinstance(reason, BaseException) else type(error).__name__
+    if time.monotonic() >= end:
+        return "Timeout"  # and not the end of the connection, which our own deadline brought about
+    while inner := _inner(error):
+        error = inner
+    return type(error).__name__
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """Return what a library's error wraps: urllib3 puts it into `reason` or behind a text."""
+    wrapped = (getattr(error, "reason", None), *error.args[:2])
+    return next((each for each in wrapped if isinstance(each, BaseException)), None)
 
 
 # --- the session -------------------------------------------------------------------------------------------------
 
 
 class _Connection(HTTPConnection):
+    def send(self, data: Any) -> None:
+        _leave(self)
+        super().send(data)
+
     def getresponse(self) -> Any:
         _watcher().watch(self.sock)
         return super().getresponse()
 
 
 class _SSLConnection(HTTPSConnection):
+    def send(self, data: Any) -> None:
+        _leave(self)
+        super().send(data)
+
     def getresponse(self) -> Any:
         _watcher().watch(self.sock)
         return super().getresponse()
+
+
+def _leave(connection: HTTPConnection) -> None:
+    """Remember, before the first byte, that the request may arrive: the kind of a later error does not tell.
+
+    A broken TLS record after the request, for one, is the same error as a handshake that failed.
+    """
+    if connection.sock is None:
+        connection.connect()
+    _local.left = True
 
 
 class _Pool(HTTPConnectionPool):
@@ -178,6 +200,7 @@ def _session() -> requests.Session:
 def _deadline(end: float) -> Iterator[None]:
     _local.end = end
     _local.watch = None
+    _local.left = False
     try:
         yield
     finally:

@@ -179,6 +179,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=True),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("queues", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("tasks", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),

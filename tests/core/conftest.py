@@ -3,15 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
-from crm_tasks.core import db
-from crm_tasks.core.jobs import ring
-from crm_tasks.core.redis import manager
-from crm_tasks.models import Base
 from tests.core.ledger import execute
-from tests.fixtures import _set_clock
 from tests.harness import BEAT_READY, WORKER_READY, Program, worker
 
 Start = Callable[[Program], Program]
@@ -21,24 +14,6 @@ def started(program: Program) -> Program:
     """Start a program and wait until it is ready."""
     argv = " ".join(program._argv)
     return program.start(WORKER_READY if " worker " in argv else BEAT_READY if argv.endswith(" beat") else "")
-
-
-@pytest.fixture
-def empty(stores: None) -> Iterator[None]:
-    """Empty tables, an empty Valkey, the real time; also while a worker of the whole module is still at it."""
-    yield
-    ring.flush()
-    manager().client("broker").flushall()
-    db.retrying(_empty)
-    manager().client("broker").flushall()
-
-
-def _empty(session: Session) -> None:
-    # First what claims lock first; and `retrying` has another try should there be a circle all the same.
-    session.execute(sa.text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    session.execute(sa.text(f"TRUNCATE {tables}"))
-    _set_clock(session, "now()")
 
 
 @pytest.fixture

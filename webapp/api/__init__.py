@@ -5,10 +5,12 @@ from pathlib import Path
 import flask_swagger_ui
 from flask import Flask, render_template, request, send_from_directory
 from flask.typing import ResponseReturnValue
-from flask_smorest import Api, Blueprint
+from flask_smorest import Api as SmorestApi
 
 import crm_tasks
 from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues
+from webapp.api.reading import Blueprint
+from webapp.api.shapes import ErrorOut
 from webapp.auth import require_key
 
 PREFIX = "/api/v1"
@@ -17,6 +19,12 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
     room.blueprint for room in (messages, conversations, jobs, dead_letters, holds, queues, events)
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
+
+
+class Api(SmorestApi):
+    """Documents errors in the shape that `webapp.errors` gives them."""
+
+    ERROR_SCHEMA = ErrorOut
 
 
 def register(app: Flask) -> None:

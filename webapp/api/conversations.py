@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.schemas import ConversationOut, MessageOut, dump_conversation, dump_message
 from crm_tasks.messages.service import history
 from webapp.api.paging import Envelope, PageArgs, decode, page
+from webapp.api.reading import Blueprint
 from webapp.auth import caller
 
 blueprint = Blueprint("conversations", __name__, description="Conversations with customers")

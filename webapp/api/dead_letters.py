@@ -1,10 +1,11 @@
 """`/api/v1/dlq`: the dead letters, by cause; retry or discard one, a cause, a task, or all."""
 
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Invalid
@@ -13,6 +14,8 @@ from crm_tasks.core.jobs.dead_letters import Which
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import GroupOut, JobOut, dump_job
 from webapp.api.paging import Envelope, PageArgs, decode, page
+from webapp.api.reading import Blueprint
+from webapp.api.shapes import GroupPage
 from webapp.auth import caller
 
 blueprint = Blueprint("dlq", __name__, description="Dead letters: jobs that wait for a person's decision")
@@ -77,7 +80,7 @@ def stats() -> dict[str, int]:
 
 
 @blueprint.route("/dlq/groups")
-@blueprint.alt_response(200, schema=GroupOut(many=True))
+@blueprint.alt_response(200, schema=GroupPage)
 def groups() -> dict[str, Any]:
     """List the causes, the most frequent first."""
     with transaction() as session:
@@ -130,10 +133,8 @@ def discard_one(body: dict[str, Any], job_id: uuid.UUID) -> dict[str, Any]:
 @blueprint.response(200, DonePage)
 def retry(body: dict[str, Any]) -> dict[str, int]:
     """Retry all that meet the conditions."""
-    which, jobs = _some(body), 0
-    while ids := _retry_batch(which):
-        jobs += len(ids)
-    return {"jobs": jobs}
+    which, me = _some(body), caller().name
+    return {"jobs": _in_batches(partial(dead_letters.retry_batch, which=which, actor=me))}
 
 
 @blueprint.route("/dlq/discard", methods=["POST"])
@@ -141,20 +142,19 @@ def retry(body: dict[str, Any]) -> dict[str, int]:
 @blueprint.response(200, DonePage)
 def discard(body: dict[str, Any]) -> dict[str, int]:
     """Discard all that meet the conditions: they will never run."""
-    which, jobs = _some(body), 0
-    while ids := _discard_batch(which, body["reason"]):
-        jobs += len(ids)
-    return {"jobs": jobs}
+    which, me = _some(body), caller().name
+    return {"jobs": _in_batches(partial(dead_letters.discard_batch, which=which, actor=me, reason=body["reason"]))}
 
 
-def _retry_batch(which: Which) -> list[uuid.UUID]:
-    with transaction() as session:
-        return dead_letters.retry_batch(session, which, actor=caller().name)
-
-
-def _discard_batch(which: Which, reason: str) -> list[uuid.UUID]:
-    with transaction() as session:
-        return dead_letters.discard_batch(session, which, actor=caller().name, reason=reason)
+def _in_batches(act: Callable[..., list[uuid.UUID]]) -> int:
+    """Act on each dead letter once: what dies again meanwhile comes behind, and not around again for ever."""
+    total, after = 0, None
+    while True:
+        with transaction() as session:
+            done = act(session, after=after)
+        if not done:
+            return total
+        total, after = total + len(done), done[-1]
 
 
 def _which(args: dict[str, Any]) -> Which:

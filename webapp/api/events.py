@@ -4,12 +4,13 @@ import uuid
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.models import EventState, InboundEvent
 from crm_tasks.messages.service import events
 from webapp.api.paging import PageArgs, decode, page
+from webapp.api.reading import Blueprint
+from webapp.api.shapes import EventOut, EventPage
 from webapp.auth import caller, require_operator
 
 blueprint = Blueprint("events", __name__, description="Raw webhook requests")
@@ -26,6 +27,7 @@ class EventArgs(PageArgs):
 
 @blueprint.route("/events")
 @blueprint.arguments(EventArgs, location="query")
+@blueprint.alt_response(200, schema=EventPage)
 def listed(args: dict[str, Any]) -> dict[str, Any]:
     """List webhook requests, by default those that could not be understood."""
     require_operator()
@@ -39,6 +41,7 @@ def listed(args: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.route("/events/<uuid:event_id>/replay", methods=["POST"])
+@blueprint.alt_response(202, schema=EventOut)
 def replay(event_id: uuid.UUID) -> tuple[dict[str, Any], int]:
     """Apply a quarantined request again."""
     require_operator()

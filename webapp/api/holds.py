@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from crm_tasks.core import holds
@@ -13,6 +12,8 @@ from crm_tasks.core.errors import Forbidden
 from crm_tasks.core.jobs.model import Hold
 from crm_tasks.core.schemas import HoldIn, HoldOut
 from crm_tasks.workspaces import service as workspaces
+from webapp.api.reading import Blueprint
+from webapp.api.shapes import HoldPage
 from webapp.auth import caller
 
 blueprint = Blueprint("holds", __name__, description="Holds: what is stopped, by whom and why")
@@ -27,7 +28,7 @@ class HoldArgs(ma.Schema):
 
 @blueprint.route("/holds")
 @blueprint.arguments(HoldArgs, location="query")
-@blueprint.alt_response(200, schema=HoldOut(many=True))
+@blueprint.alt_response(200, schema=HoldPage)
 def listed(args: dict[str, Any]) -> dict[str, Any]:
     """List the holds in force, or the last 200 of any kind."""
     with transaction() as session:

@@ -4,7 +4,6 @@ import uuid
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 
 from crm_tasks.core import overview
 from crm_tasks.core.db import transaction
@@ -13,6 +12,7 @@ from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import JobOut, dump_job
 from webapp.api.paging import Envelope, PageArgs, decode, page
+from webapp.api.reading import Blueprint
 from webapp.auth import caller
 
 blueprint = Blueprint("jobs", __name__, description="The ledger of jobs")

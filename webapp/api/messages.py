@@ -3,16 +3,27 @@
 import uuid
 from typing import Any
 
+import marshmallow as ma
 from flask import request
-from flask_smorest import Blueprint
 
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
 from crm_tasks.messages.service import history, outbox
+from crm_tasks.messages.service import settle as settling
+from crm_tasks.messages.service.settle import Decision
+from webapp.api.conversations import MessagePage
+from webapp.api.paging import PageArgs, decode, page
+from webapp.api.reading import Blueprint
 from webapp.auth import caller
 
 blueprint = Blueprint("messages", __name__, description="Messages to and from customers")
+
+
+class SettleIn(ma.Schema):
+    """What was decided."""
+
+    decision = ma.fields.String(required=True, validate=ma.validate.OneOf(list(map(str, Decision))))
 
 
 @blueprint.route("/messages", methods=["POST"])
@@ -48,11 +59,37 @@ def send(new: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 @blueprint.route("/messages/<uuid:message_id>")
-@blueprint.response(200, MessageOut)
+@blueprint.alt_response(200, schema=MessageOut)
 def get(message_id: uuid.UUID) -> dict[str, Any]:
     """Look at a message, with what was done to it since."""
     with transaction() as session:
         return dump_message(history.get(session, caller().workspace_id, message_id))
+
+
+@blueprint.route("/messages/unknown")
+@blueprint.arguments(PageArgs, location="query")
+@blueprint.alt_response(200, schema=MessagePage)
+def unknown(args: dict[str, Any]) -> dict[str, Any]:
+    """List messages that may have been sent and may not, the newest first."""
+    before = decode(args["cursor"], uuid.UUID)
+    with transaction() as session:
+        rows = settling.waiting(
+            session, caller().workspace_id, before=before[0] if before else None, limit=args["limit"] + 1
+        )
+        return page(rows, args["limit"], dump_message, lambda message: (message.id,))
+
+
+@blueprint.route("/messages/<uuid:message_id>/settle", methods=["POST"])
+@blueprint.arguments(SettleIn)
+@blueprint.alt_response(200, schema=MessageOut)
+def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
+    """Decide about an unknown message: send it again, though it may arrive twice, or take it for failed."""
+    me = caller()
+    with transaction() as session:
+        message = settling.decide(
+            session, message_id, Decision(body["decision"]), actor=me.name, workspace_id=me.workspace_id
+        )
+        return dump_message(message)
 
 
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
-from flask_smorest import Blueprint
 
 from crm_tasks.core import overview
 from crm_tasks.core.db import transaction
 from crm_tasks.core.redis import manager
+from webapp.api.reading import Blueprint
+from webapp.api.shapes import FiguresOut
 from webapp.health import SCHEDULER_LATE
 
 blueprint = Blueprint("queues", __name__, description="Figures of the queues")
@@ -31,6 +32,7 @@ def _now() -> str:
 
 
 @blueprint.route("/queues/health")
+@blueprint.alt_response(200, schema=FiguresOut)
 def health() -> dict[str, Any]:
     """Count what waits, runs, finished and failed in each queue."""
     with transaction() as session:
@@ -56,6 +58,7 @@ def health() -> dict[str, Any]:
 
 @blueprint.route("/queues/metrics")
 @blueprint.arguments(MetricsArgs, location="query")
+@blueprint.alt_response(200, schema=FiguresOut)
 def metrics(args: dict[str, Any]) -> dict[str, Any]:
     """Measure each queue over the last minutes: rate, run and wait times in ms, age of the oldest waiting job in s."""
     with transaction() as session:
@@ -81,6 +84,7 @@ def metrics(args: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.route("/queues/statistics")
 @blueprint.arguments(StatisticsArgs, location="query")
+@blueprint.alt_response(200, schema=FiguresOut)
 def statistics(args: dict[str, Any]) -> dict[str, Any]:
     """Total the jobs that ended, by state, queue and day (UTC)."""
     with transaction() as session:

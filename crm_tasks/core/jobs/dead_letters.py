@@ -1,14 +1,15 @@
 """The dead letters: the dead rows of `jobs`, grouped by fingerprint. Nothing is copied, nothing can be lost between."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.errors import Conflict, Invalid
+from crm_tasks.core.errors import Conflict, Invalid, NotFound
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import LIVE, Job, JobState
 
@@ -112,11 +113,11 @@ def listed(session: Session, which: Which = Which(), *, before: uuid.UUID | None
 
 
 def retry_batch(session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None) -> list[uuid.UUID]:
-    """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks until none come."""
-    ids = _batch(session, which, after)
-    for job_id in ids:
-        repair.retry(session, job_id, actor=actor)
-    return ids
+    """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks until none come.
+
+    `after` is the last id of the batch before: what dies again meanwhile is not retried once more, for ever.
+    """
+    return _each(session, which, after, lambda job_id: repair.retry(session, job_id, actor=actor))
 
 
 def discard_batch(
@@ -125,10 +126,7 @@ def discard_batch(
     """Discard up to 500 of them with a reason, and return their ids; asked again until none come."""
     if not reason.strip():
         raise Invalid("Discarding needs a reason, so that others know why it never ran.", code="reason_missing")
-    ids = _batch(session, which, after)
-    for job_id in ids:
-        repair.discard(session, job_id, actor=actor, reason=reason)
-    return ids
+    return _each(session, which, after, lambda job_id: repair.discard(session, job_id, actor=actor, reason=reason))
 
 
 def require_dead(session: Session, job_id: uuid.UUID, workspace_id: uuid.UUID | None = None) -> Job:
@@ -141,6 +139,20 @@ def require_dead(session: Session, job_id: uuid.UUID, workspace_id: uuid.UUID | 
     if job.state is not JobState.DEAD:
         raise Conflict(f"This job is {job.state}, not dead.", code="not_dead")
     return job
+
+
+def _each(session: Session, which: Which, after: uuid.UUID | None, act: Callable[[uuid.UUID], Job]) -> list[uuid.UUID]:
+    """Deal with a batch; what somebody else has just dealt with is left out."""
+    while ids := _batch(session, which, after):
+        done = []
+        for job_id in ids:
+            with suppress(Conflict, NotFound), session.begin_nested():
+                act(job_id)
+                done.append(job_id)
+        if done:
+            return done
+        after = ids[-1]
+    return []
 
 
 def _batch(session: Session, which: Which, after: uuid.UUID | None) -> list[uuid.UUID]:

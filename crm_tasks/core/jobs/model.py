@@ -184,6 +184,8 @@ class Process(Base):
     kind: Mapped[str]
     name: Mapped[str]
     host: Mapped[str]
+    # Where its pid means something: one boot of one machine, one pid namespace.
+    machine: Mapped[str | None]
     pid: Mapped[int]
     queues: Mapped[Texts]
     tasks: Mapped[Texts]

@@ -26,7 +26,10 @@ def get(session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None =
     query = sa.select(Job).where(Job.id == job_id)
     if workspace_id is not None:
         query = query.where(Job.workspace_id == workspace_id)
-    job = session.scalar(query.with_for_update() if lock else query)
+    if lock:
+        # As it is now, not as this session has seen it: SQLAlchemy would keep what it read before the lock.
+        query = query.with_for_update().execution_options(populate_existing=True)
+    job = session.scalar(query)
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job

@@ -1,5 +1,6 @@
 """The way out begins here: a message is a row and a job in the caller's transaction."""
 
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 TYPES = ("text", "template")
+# A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
+_USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,6 @@ def _recipient(session: Session, workspace_id: uuid.UUID, to: str) -> contacts.N
     to = to.strip()
     if not to:
         raise Invalid("There is no recipient.", fields=[FieldError("to", "Give a phone number or a user id.")])
-    if "." in to and to[:2].isalpha() and to[:2].isupper():
-        return contacts.Names(parent_bsuid=to) if to[3:].startswith("ENT.") else contacts.Names(bsuid=to)
+    if match := _USER_ID.fullmatch(to):
+        return contacts.Names(parent_bsuid=to) if match[1] else contacts.Names(bsuid=to)
     return contacts.Names(phone=workspaces.e164(to, workspaces.get(session, workspace_id).region))

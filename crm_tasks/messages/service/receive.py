@@ -53,6 +53,7 @@ class Found:
     """What an event turned out to hold."""
 
     event: InboundEvent
+    workspace_id: uuid.UUID | None
     updates: list[tuple[Channel, Update]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -69,6 +70,8 @@ def receive(session: Session, event_ids: Sequence[uuid.UUID]) -> None:
     found = [_read(session, event, channels) for event in session.scalars(query)]
     _apply(session, found)
     for item in found:
+        # Only now: set sooner, a query in between would write each event twice.
+        item.event.workspace_id = item.workspace_id
         item.event.problem = "; ".join(dict.fromkeys(item.problems))[:500] or None
         item.event.state = EventState.QUARANTINED if item.problems else EventState.DONE
         if item.problems:
@@ -88,7 +91,7 @@ def quarantine(session: Session, event_id: uuid.UUID, problem: str) -> None:
 def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel | None]) -> Found:
     """Parse an event and find the channel of each update."""
     parsed = webhook.parse(event.body)
-    found = Found(event, problems=list(parsed.problems))
+    found = Found(event, event.workspace_id, problems=list(parsed.problems))
     for update in parsed.updates:
         where = (update.phone_number_id, update.waba_id)
         if where not in channels:
@@ -100,7 +103,7 @@ def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel |
         elif event.signed_by and not set(event.signed_by) & set(channel.signed_by):
             found.problems.append(f"signed with a secret that is not of channel {channel.name}")
         else:
-            event.workspace_id = event.workspace_id or channel.workspace_id
+            found.workspace_id = found.workspace_id or channel.workspace_id
             found.updates.append((channel, update))
     return found
 

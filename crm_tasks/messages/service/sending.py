@@ -174,6 +174,8 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
 
 def _stop_channel(session: Session, message: Message, reason: str) -> None:
     scope = f"channel:{message.channel_id}"
+    # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)

@@ -1,0 +1,151 @@
+"""`crm workspace`, `channel`, `key` and `user`: setting a business up, without showing a secret that is kept."""
+
+import uuid
+
+import pytest
+from argon2 import PasswordHasher
+
+from crm_tasks.core import db
+from crm_tasks.workspaces import service
+from crm_tasks.workspaces.models import Channel, User
+from tests.cli.terminal import complaint, data, ids, said
+from tests.core.ledger import execute
+from tests.fixtures import Demo, make_demo
+from tests.messages.apply import one
+
+CHANNEL = (
+    *("--name", "Shop", "--phone-number-id", "777", "--waba-id", "9777", "--token", "the-token"),
+    *("--app-secret", "the-secret", "--verify-token", "the-verify", "--base-url", "http://127.0.0.1:8900"),
+)
+
+
+def test_a_business_is_set_up_from_nothing(empty: None) -> None:
+    assert "crm workspace add NAME" in said("workspace", "list")
+    assert "`crm workspace add NAME` makes one." in complaint("channel", "list")
+    workspace = data("workspace", "add", "Shop", "--region", "de")
+    channel = data("channel", "add", "--kind", "whatsapp", *CHANNEL)
+    key = data("key", "create", "site")
+    assert channel["workspace_id"] == workspace["id"]
+    with db.transaction() as session:
+        found = service.key_of(session, key["api_key"])
+        assert found is not None
+        assert (str(found.workspace_id), found.operator) == (workspace["id"], False)
+    assert [each["region"] for each in data("workspace", "list")] == ["DE"]
+
+
+def test_a_channel_is_added_with_all_its_fields_and_shows_no_secret(demo: Demo) -> None:
+    shown = data("channel", "add", "--kind", "whatsapp", *CHANNEL, "--unknown-policy", "resend")
+    assert {
+        key: shown[key] for key in ("kind", "name", "phone_number_id", "waba_id", "base_url", "unknown_policy")
+    } == {
+        "kind": "whatsapp",
+        "name": "Shop",
+        "phone_number_id": "777",
+        "waba_id": "9777",
+        "base_url": "http://127.0.0.1:8900",
+        "unknown_policy": "resend",
+    }
+    kept = one(Channel, Channel.phone_number_id == "777")
+    assert kept.credentials == {
+        "access_token": "the-token",
+        "app_secrets": ["the-secret"],
+        "verify_token": "the-verify",
+    }
+    ((raw,),) = execute("SELECT credentials FROM channels WHERE phone_number_id = '777'")
+    for secret in ("the-token", "the-secret", "the-verify"):
+        assert secret not in str(shown) + said("channel", "list")
+        assert secret.encode() not in bytes(raw)
+
+
+def test_secrets_of_a_channel_can_come_from_the_environment(demo: Demo) -> None:
+    env = {"CHANNEL_TOKEN": "t", "CHANNEL_APP_SECRET": "s", "CHANNEL_VERIFY_TOKEN": "v"}
+    said("channel", "add", "--name", "Shop", "--phone-number-id", "777", env=env)
+    assert one(Channel, Channel.phone_number_id == "777").credentials["access_token"] == "t"
+
+
+def test_a_number_has_one_channel(demo: Demo) -> None:
+    said("channel", "add", *CHANNEL)
+    assert complaint("channel", "add", *CHANNEL) == "crm: The number 777 belongs to a channel already.\n"
+
+
+def test_every_wrong_field_is_named(demo: Demo) -> None:
+    wrong = ("--name", " ", "--phone-number-id", "", "--token", "t", "--app-secret", "s", "--verify-token", "v")
+    text = complaint("channel", "add", *wrong, "--base-url", "ftp://x")
+    assert "  name: This is needed.\n  phone_number_id: This is needed.\n  base_url: Must begin with https://" in text
+
+
+def test_an_app_secret_is_exchanged_while_both_are_good(demo: Demo) -> None:
+    text = said("channel", "rotate-secret", demo.channel_id, "--app-secret", "newer")
+    assert "2 app secrets" in text
+    assert one(Channel).credentials["app_secrets"] == ["newer", demo.app_secret]
+    said("channel", "rotate-secret", demo.channel_id, "--app-secret", "newest")
+    assert one(Channel).credentials["app_secrets"] == ["newest", "newer"]
+    assert "no channel" in complaint("channel", "rotate-secret", uuid.uuid4(), "--app-secret", "x")
+
+
+def test_with_several_workspaces_one_must_be_named(demo: Demo) -> None:
+    other = make_demo(number="20002", name="Other")
+    assert "There are several workspaces." in complaint("channel", "list")
+    assert str(other.channel_id) in said("channel", "list", "--workspace", other.workspace_id)
+    assert "There is no workspace" in complaint("key", "list", "--workspace", uuid.uuid4())
+
+
+def test_keys_are_made_listed_and_revoked(demo: Demo) -> None:
+    secret = said("key", "create", "site", "--operator").strip()
+    assert secret.startswith("crm_")
+    newest = data("key", "list")[-1]
+    assert (newest["name"], newest["prefix"], newest["revoked_at"]) == ("site", secret[:12], None)
+    assert secret not in said("key", "list")
+    assert "site (" in said("key", "revoke", newest["id"])
+    with db.transaction() as session:
+        assert service.key_of(session, secret) is None
+    assert "There is no API key" in complaint("key", "revoke", uuid.uuid4())
+
+
+def test_an_encryption_key_is_new_each_time_and_can_be_rotated_to(demo: Demo) -> None:
+    first, second = said("key", "encryption"), said("key", "encryption")
+    assert first != second
+    ((before,),) = execute("SELECT credentials FROM channels")
+    assert said("key", "rotate") == "1 channels are encrypted with the first key.\n"
+    ((after,),) = execute("SELECT credentials FROM channels")
+    assert bytes(before) != bytes(after)
+    assert one(Channel).credentials["access_token"] == demo.access_token
+
+
+def test_automatic_answers_are_switched(demo: Demo) -> None:
+    assert said("workspace", "auto-reply", "on") == "Automatic answers in Demo are on.\n"
+    assert data("workspace", "list")[0]["auto_reply_since"]
+    said("workspace", "auto-reply", "off")
+    assert data("workspace", "list")[0]["auto_reply_since"] is None
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_workspace_needs_a_name(empty: None, name: str) -> None:
+    assert "  name: Write a name." in complaint("workspace", "add", name)
+
+
+def test_a_region_is_a_country(empty: None) -> None:
+    assert "Use an ISO code such as US or DE." in complaint("workspace", "add", "Shop", "--region", "Europe")
+
+
+def test_people_are_added_with_a_password_that_is_shown_once(empty: None) -> None:
+    text = said("user", "add", "Ann@Example.test")
+    user = one(User)
+    assert user.email == "ann@example.test"
+    password = text.split()[-1]
+    assert PasswordHasher().verify(user.password, password)
+    assert password not in said("user", "list")
+    assert "There is a user ann@example.test already." in complaint("user", "add", "ann@example.test")
+    again = said("user", "password", "ann@example.test").split()[-1]
+    assert PasswordHasher().verify(one(User).password, again)
+    said("user", "disable", "ann@example.test")
+    assert one(User).active is False
+    said("user", "enable", "ann@example.test")
+    assert one(User).active is True
+
+
+def test_a_user_must_exist_and_have_an_address(empty: None) -> None:
+    assert "is not an e-mail address" in complaint("user", "add", "ann")
+    assert "There is no user" in complaint("user", "password", "ann@example.test")
+    assert "'admin', 'viewer'" in complaint("user", "add", "ann@example.test", "--role", "king", code=2)
+    assert ids(said("user", "list")) == []

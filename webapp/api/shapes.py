@@ -1,0 +1,73 @@
+"""Shapes of answers that only the document of the API needs: what is returned is made elsewhere."""
+
+import marshmallow as ma
+
+from crm_tasks.core.schemas import GroupOut, HoldOut
+from webapp.api.paging import Envelope
+
+
+class FieldProblem(ma.Schema):
+    """What is wrong with one field, and what to do."""
+
+    field = ma.fields.String(required=True, metadata={"description": "Its name; nested ones with dots"})
+    message = ma.fields.String(required=True)
+    code = ma.fields.String(required=True)
+
+
+class Problem(ma.Schema):
+    """What was wrong. `code` is stable; `hint` and the fields say what to do."""
+
+    code = ma.fields.String(required=True)
+    message = ma.fields.String(required=True)
+    hint = ma.fields.String()
+    fields_ = ma.fields.List(ma.fields.Nested(FieldProblem), data_key="fields")
+    request_id = ma.fields.UUID()
+
+
+class ErrorOut(ma.Schema):
+    """Every error."""
+
+    error = ma.fields.Nested(Problem, required=True)
+
+
+class HoldPage(Envelope):
+    """The holds."""
+
+    data = ma.fields.List(ma.fields.Nested(HoldOut))
+
+
+class GroupPage(Envelope):
+    """Dead letters by cause."""
+
+    data = ma.fields.List(ma.fields.Nested(GroupOut))
+
+
+class EventOut(ma.Schema):
+    """A webhook request as it came."""
+
+    id = ma.fields.UUID()
+    received_at = ma.fields.AwareDateTime()
+    provider = ma.fields.String()
+    state = ma.fields.String()
+    problem = ma.fields.String(allow_none=True)
+    workspace_id = ma.fields.UUID(allow_none=True)
+    body = ma.fields.String()
+    job_id = ma.fields.UUID()
+
+
+class EventPage(Envelope):
+    """A page of webhook requests."""
+
+    data = ma.fields.List(ma.fields.Nested(EventOut))
+
+
+class FiguresOut(ma.Schema):
+    """Figures of the queues."""
+
+    class Meta:
+        """More than these: see the description of each call."""
+
+        unknown = ma.INCLUDE
+
+    success = ma.fields.Boolean(required=True)
+    timestamp = ma.fields.AwareDateTime(required=True)
