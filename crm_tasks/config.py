@@ -250,7 +250,7 @@ def _development_secrets(values: dict) -> list[str]:
 def _compose_redis_url(env: Env) -> str:
     password = env.str("REDIS_PASSWORD", "")
     user = env.str("REDIS_USER", "")
-    login = f"{quote(user)}:{quote(password)}@" if password else ""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
     return f"redis://{login}{env.str('REDIS_HOST', '127.0.0.1')}:{env.int('REDIS_PORT', 6379)}/{env.int('REDIS_DB', 0)}"
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 import threading
 import time
 import warnings
@@ -47,12 +48,14 @@ EVENTS_EVERY, EVENTS_AT_ONCE = 0.25, 1_000
 class Consumer(CeleryConsumer):
     """Celery's consumer, with events for Flower sent a few times a second by a thread instead of after each job.
 
-    The loop's thread hands out the work: every moment that it waits for a socket, no job starts.
+    The loop's thread hands out the work: every moment that it waits for a socket, no job starts. With RabbitMQ it is
+    the loop that sends them: it reads that connection, so another thread would wait for ever for a confirmation.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        threading.Thread(target=self._send_events, name="events", daemon=True).start()
+        if settings().broker_is_redis:
+            threading.Thread(target=self._send_events, name="events", daemon=True).start()
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect to the broker, for ever, with at most 5 s between tries."""
@@ -62,7 +65,10 @@ class Consumer(CeleryConsumer):
         return super().ensure_connected(conn)
 
     def on_send_event_buffered(self) -> None:
-        """Leave a buffered event to the thread."""
+        """Leave a buffered event to the thread, or to the loop."""
+        if not settings().broker_is_redis:
+            self.event_dispatcher.buffer_limit = sys.maxsize  # or whoever filled the buffer would send it
+            super().on_send_event_buffered()
 
     def _send_events(self) -> None:
         while True:

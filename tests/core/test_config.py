@@ -125,7 +125,7 @@ def test_settings_shown_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     ("values", "url"),
     [
         ({"REDIS_HOST": "h", "REDIS_PORT": "7", "REDIS_DB": "2"}, "redis://h:7/2"),
-        ({"REDIS_PASSWORD": "p@ss:w"}, "redis://:p%40ss%3Aw@127.0.0.1:6379/0"),
+        ({"REDIS_PASSWORD": "p@ss:w/d"}, "redis://:p%40ss%3Aw%2Fd@127.0.0.1:6379/0"),
         ({"REDIS_URL": "rediss://h/1", "REDIS_HOST": "other"}, "rediss://h/1"),
     ],
 )
