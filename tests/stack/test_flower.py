@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,11 @@ def flower(home: Path, tmp_path: Path) -> Iterator[Flower]:
             made.kill()
 
 
+def _holds(file: Path, task_ids: Iterable[str]) -> bool:
+    content = file.read_bytes()
+    return all(task_id.encode() in content for task_id in task_ids)
+
+
 def test_its_task_list_survives_a_kill(flower: Flower) -> None:
     flower.start()
     worker = flower.celery("worker", "-E", "-P", "threads", "-c", "2", "--loglevel", "ERROR")
@@ -79,8 +84,9 @@ def test_its_task_list_survives_a_kill(flower: Flower) -> None:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
     saved = flower.home / "flower.dat", flower.home / "flower.db", flower.home / "flower"
-    eventually(lambda: any(path.exists() and path.stat().st_size > 1000 for path in saved), "a save")
     seen = json.loads(flower.get("/api/tasks")).keys()
+    # A save may have begun before the last of them was there.
+    eventually(lambda: any(path.exists() and _holds(path, seen) for path in saved), "a save of all five")
     flower.kill()
     flower.start()
     assert json.loads(flower.get("/api/tasks")).keys() == seen
