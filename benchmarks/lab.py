@@ -97,6 +97,9 @@ def programs(*started: tuple[Program, str]) -> Iterator[None]:
         yield
 
 
+_INSTALL = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+
+
 class Node(Program):
     """A program out of benchmarks/peers, whose modules are installed at the first use."""
 
@@ -104,7 +107,7 @@ class Node(Program):
         super().__init__(script, [], HOME, env)
         self._argv = ["node", str(PEERS / script)]
         if not (PEERS / "node_modules").is_dir():
-            subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=PEERS, check=True)
+            subprocess.run(_INSTALL, cwd=PEERS, check=True)
 
 
 def missing() -> list[str]:

@@ -26,7 +26,7 @@ def create_app() -> Flask:
     errors.register(app)  # last: what a library registered for itself gives way
     login.exempt(app, *api.BLUEPRINTS)
     doors = inbound.create_app(settings().webhook_max_bytes)
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors.wsgi_app})  # type: ignore[method-assign]
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors})  # type: ignore[method-assign]
     return app
 
 
