@@ -98,7 +98,7 @@ def retry(
     """Send them back to their queues. What is not dead is refused."""
     which = _which(ids, fingerprint, task, queue, everything)
     _refuse_living(ids)
-    jobs = _in_batches(partial(dead_letters.retry_batch, which=which, actor=actor()))
+    jobs = dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=actor()))
     ring.flush()
     click.echo(f"{jobs} retried.")
 
@@ -117,7 +117,7 @@ def discard(
     """Decide that they will never run."""
     which = _which(ids, fingerprint, task, queue, everything)
     _refuse_living(ids)
-    jobs = _in_batches(partial(dead_letters.discard_batch, which=which, actor=actor(), reason=reason))
+    jobs = dead_letters.in_batches(partial(dead_letters.discard_batch, which=which, actor=actor(), reason=reason))
     click.echo(f"{jobs} discarded.")
 
 
@@ -125,14 +125,3 @@ def _refuse_living(ids: tuple[uuid.UUID, ...]) -> None:
     with transaction() as session:
         for job_id in ids:
             dead_letters.require_dead(session, job_id)
-
-
-def _in_batches(act: Callable[..., list[uuid.UUID]]) -> int:
-    """Act on each dead letter once: what dies again meanwhile comes behind, and not around again for ever."""
-    total, after = 0, None
-    while True:
-        with transaction() as session:
-            done = act(session, after=after)
-        if not done:
-            return total
-        total, after = total + len(done), done[-1]

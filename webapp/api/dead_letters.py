@@ -1,7 +1,6 @@
 """`/api/v1/dlq`: the dead letters, by cause; retry or discard one, a cause, a task, or all."""
 
 import uuid
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -134,7 +133,7 @@ def discard_one(body: dict[str, Any], job_id: uuid.UUID) -> dict[str, Any]:
 def retry(body: dict[str, Any]) -> dict[str, int]:
     """Retry all that meet the conditions."""
     which, me = _some(body), caller().name
-    return {"jobs": _in_batches(partial(dead_letters.retry_batch, which=which, actor=me))}
+    return {"jobs": dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=me))}
 
 
 @blueprint.route("/dlq/discard", methods=["POST"])
@@ -143,18 +142,11 @@ def retry(body: dict[str, Any]) -> dict[str, int]:
 def discard(body: dict[str, Any]) -> dict[str, int]:
     """Discard all that meet the conditions: they will never run."""
     which, me = _some(body), caller().name
-    return {"jobs": _in_batches(partial(dead_letters.discard_batch, which=which, actor=me, reason=body["reason"]))}
-
-
-def _in_batches(act: Callable[..., list[uuid.UUID]]) -> int:
-    """Act on each dead letter once: what dies again meanwhile comes behind, and not around again for ever."""
-    total, after = 0, None
-    while True:
-        with transaction() as session:
-            done = act(session, after=after)
-        if not done:
-            return total
-        total, after = total + len(done), done[-1]
+    return {
+        "jobs": dead_letters.in_batches(
+            partial(dead_letters.discard_batch, which=which, actor=me, reason=body["reason"])
+        )
+    }
 
 
 def _which(args: dict[str, Any]) -> Which:

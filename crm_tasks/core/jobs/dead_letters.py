@@ -9,6 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Conflict, Invalid, NotFound
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import LIVE, Job, JobState
@@ -127,6 +128,20 @@ def discard_batch(
     if not reason.strip():
         raise Invalid("Discarding needs a reason, so that others know why it never ran.", code="reason_missing")
     return _each(session, which, after, lambda job_id: repair.discard(session, job_id, actor=actor, reason=reason))
+
+
+def in_batches(act: Callable[..., list[uuid.UUID]]) -> int:
+    """Let `retry_batch` or `discard_batch` deal with all there are, a transaction a batch; return how many that were.
+
+    Each once: what dies again meanwhile comes behind, and not around again for ever.
+    """
+    total, after = 0, None
+    while True:
+        with transaction() as session:
+            done = act(session, after=after)
+        if not done:
+            return total
+        total, after = total + len(done), done[-1]
 
 
 def require_dead(session: Session, job_id: uuid.UUID, workspace_id: uuid.UUID | None = None) -> Job:
