@@ -13,6 +13,8 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = max(console.width, 160)  # a file or a pipe has no edge at which ids and words would have to break
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -193,3 +193,10 @@ def test_as_a_program_it_does_the_same_and_prints_json_alone() -> None:
     refused = program("job", "retry", str(job_id))
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "crm: This job is queued; only a dead job can be retried.\n"
+
+
+def test_in_a_pipe_no_word_is_broken(empty: None) -> None:
+    job_id = new()
+    listed = program("job", "list", COLUMNS="40").stdout
+    assert str(job_id) in listed
+    assert NOTE in listed
