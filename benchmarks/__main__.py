@@ -87,7 +87,9 @@ def _ledger(rounds: int) -> Results:
 
 def _reply(rounds: int) -> Results:
     """How long a customer waits."""
+    before = measure.statements()
     runs = {"ours": [asdict(reply.ours(15)) for _ in range(rounds)]}
+    _show_spent(before)
     table = Table("p50 ms", "p95 ms", "p99 ms", "answers", title=f"Webhook to answer at {reply.RATE}/s")
     for run in runs["ours"]:
         table.add_row(*(f"{run[key]:.0f}" for key in ("p50_ms", "p95_ms", "p99_ms", "answers")))
@@ -121,9 +123,16 @@ def _in_turn(rounds: int, sides: dict[str, Callable[[], Any]]) -> dict[str, list
     runs: dict[str, list[Results]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in list(sides) if number % 2 == 0 else reversed(sides):
+            before = measure.statements()
             runs[name].append(asdict(sides[name]()))
             console.print(f"  {name}: {runs[name][-1]['per_second']:,.0f}/s")
+            if name == next(iter(sides)) and number == rounds - 1:
+                _show_spent(before)
     return runs
+
+
+def _show_spent(before: dict[str, tuple[float, int]]) -> None:
+    console.print("  Postgres, in this run:", *measure.spent(before), sep="\n    ", markup=False)
 
 
 def _median(runs: Sequence[Results], key: str = "per_second") -> float:

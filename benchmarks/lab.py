@@ -60,7 +60,7 @@ def lab() -> Iterator[None]:
 
 
 def clean() -> None:
-    """Empty every table and Valkey, and let Postgres forget its statistics."""
+    """Empty every table and Valkey."""
     import sqlalchemy as sa
 
     from crm_tasks.core import db

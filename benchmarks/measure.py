@@ -56,22 +56,29 @@ def until(condition: Callable[[], Any], timeout: float, every: float = 0.01) -> 
     return time.monotonic() - started
 
 
-def statements(top: int = 6) -> list[str]:
-    """Return where Postgres spent its time since the last `reset`: ms per call, calls, statement."""
+def statements() -> dict[str, tuple[float, int]]:
+    """Return what Postgres has spent so far, by the beginning of each statement: milliseconds and calls."""
     import sqlalchemy as sa
 
     from crm_tasks.core import db
 
     query = sa.text("""
-        SELECT round(total_exec_time::numeric) AS ms, calls, rows,
-               regexp_replace(left(query, 90), '\\s+', ' ', 'g') AS query
-        FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT :top
+        SELECT regexp_replace(left(query, 90), '\\s+', ' ', 'g') AS beginning,
+               sum(total_exec_time) AS ms, sum(calls) AS calls
+        FROM pg_stat_statements GROUP BY 1
     """)
     with db.transaction() as session:
-        return [
-            f"{row.ms:>7} ms {row.calls:>7} calls {row.rows:>7} rows  {row.query}"
-            for row in session.execute(query, {"top": top})
-        ]
+        return {row.beginning: (float(row.ms), int(row.calls)) for row in session.execute(query)}
+
+
+def spent(before: dict[str, tuple[float, int]], top: int = 5) -> list[str]:
+    """Return the statements that took most of Postgres's time since `before`."""
+    since = {
+        statement: (ms - before.get(statement, (0.0, 0))[0], calls - before.get(statement, (0.0, 0))[1])
+        for statement, (ms, calls) in statements().items()
+    }
+    most = sorted(since.items(), key=lambda item: item[1], reverse=True)[:top]
+    return [f"{ms:>7,.0f} ms {calls:>7,} calls  {statement}" for statement, (ms, calls) in most]
 
 
 def cores() -> int:

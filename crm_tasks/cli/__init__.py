@@ -74,10 +74,12 @@ def _store_away(error: Exception) -> str | None:
     if not _LIBRARIES & {kind.__module__.partition(".")[0] for kind in type(error).__mro__}:
         return None
     from crm_tasks.config import settings
-    from crm_tasks.core.probe import probe_postgres, probe_redis
+    from crm_tasks.core.probe import probe_broker, probe_postgres, probe_redis
 
-    for found in (probe_postgres(settings().database_url), probe_redis(settings().redis_url)):
-        if not found.ok:
+    config = settings()
+    stores = ((probe_postgres, config.database_url), (probe_redis, config.redis_url), (probe_broker, config.broker_url))
+    for probe, url in stores:
+        if not (found := probe(url)).ok:
             return found.message
     return None
 

@@ -17,7 +17,11 @@ _NAMESAKES = """
     WHERE machine = %(machine)s AND starts_with(name, %(node)s || ':') AND name <> %(me)s
       AND seen_at > now() - 2 * %(lease)s::interval
 """
-_FORSAKE = "UPDATE jobs SET lease_until = now() WHERE state = 'running' AND worker = ANY(%s) AND lease_until > now()"
+_FORSAKE = """
+    UPDATE jobs SET lease_until = now()
+    WHERE id IN (SELECT id FROM jobs WHERE state = 'running' AND worker = ANY(%s) AND lease_until > now()
+                 ORDER BY id FOR UPDATE)
+"""
 
 
 def forsake(node: str, me: str) -> int:

@@ -10,6 +10,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from crm_tasks.core import db
 from crm_tasks.core.errors import ConfigError
 from crm_tasks.messages.models import Direction, Message, MessageState
 from crm_tasks.prove.invariant import Invariant
@@ -59,21 +60,23 @@ def _forgotten_until(url: str) -> datetime | None:
     return datetime.fromisoformat(first[0]["time"]) + _CLOCKS if first and first[0]["seq"] > 1 else None
 
 
-def _ours(session: Session, url: str) -> dict[str, sa.Row]:
+def _ours(url: str) -> dict[str, sa.Row]:
+    """Return our messages, in a transaction of its own: none stays open while the sandbox is asked."""
     query = (
         sa.select(Message.id, Message.state, Message.provider_id, Message.accepted_at)
         .join(Channel, Channel.id == Message.channel_id)
         .where(Message.direction == Direction.OUT, Channel.base_url == url.rstrip("/"))
     )
-    return {str(row.id): row for row in session.execute(query)}
+    with db.transaction() as session:
+        return {str(row.id): row for row in session.execute(query)}
 
 
 def _compared(url: str) -> Callable[[Session, timedelta], Iterator[str]]:
-    def check(session: Session, _grace: timedelta) -> Iterator[str]:
+    def check(_session: Session, _grace: timedelta) -> Iterator[str]:
         # Before and after the log: what is sent while this looks is no contradiction.
-        before, forgotten = _ours(session, url), _forgotten_until(url)
+        before, forgotten = _ours(url), _forgotten_until(url)
         received = _received(url)
-        after = _ours(session, url)
+        after = _ours(url)
         for message_id, row in before.items():
             kept = forgotten is None or row.accepted_at is None or row.accepted_at > forgotten
             if kept and row.state in _SENT and row.provider_id not in received.get(message_id, ()):

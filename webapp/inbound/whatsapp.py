@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response, request
 
 from crm_tasks.core import crypto, db, metrics
+from crm_tasks.core.errors import Unavailable
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.messages.service import ingest
 from crm_tasks.providers.whatsapp import webhook
@@ -47,11 +48,13 @@ def receive(environ: "WSGIEnvironment", start_response: "StartResponse", max_byt
     """Keep one request: the POST, as plain WSGI, since Flask's way to it costs more than keeping it."""
     try:
         status, text = _receive(environ, max_bytes)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # Whatever it is, the request is not kept for sure: the provider is to send it again.
         metrics.count("webhook_unavailable")
-        if rarely("webhook.unavailable", 10):
-            log.warning("webhook.unavailable", code=getattr(error, "code", ""), error=db.reason(error))
+        if not isinstance(error, Unavailable) and not db.is_transient(error):
+            log.exception("webhook.failed")
+        elif rarely("webhook.unavailable", 10):
+            log.warning("webhook.unavailable", error=db.reason(error))
         status, text = "503 Service Unavailable", b"try again"
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
     start_response(status, [*headers, ("Retry-After", "2")] if status.startswith("503") else headers)
