@@ -136,23 +136,24 @@ if peek then
   return {'ahead', (start > now + ahead and tail_of(buckets[gate]) or start) - now}
 end
 
-if start > now + ahead then
-  local last = 0
-  for index, bucket in ipairs(buckets) do
-    if bucket.opens > now + ahead and tail_of(bucket) > last then
-      last, gate = tail_of(bucket), index
-    end
+-- A place in a set is never reserved ahead: the member that should leave may be used again until then.
+local last = 0
+for index, bucket in ipairs(buckets) do
+  if (bucket.full or bucket.opens > now + ahead) and tail_of(bucket) > last then
+    last, gate = tail_of(bucket), index
   end
+end
+if last > 0 then
   local bucket = buckets[gate]
   if bucket.members then
     bucket.tails[class] = last
     keep_set(bucket)
-  else
-    bucket.tails[class] = last + bucket.step
-    keep_rate(bucket)
+    return {'later', math.max(last - now, 0) + 1000, gate}
   end
+  bucket.tails[class] = last + bucket.step
+  keep_rate(bucket)
   -- Back a little before its turn: what comes late by a tick of the scheduler still finds its slot ahead.
-  return {'later', math.max(last - ahead / 2, now + 1000) - now, gate}
+  return {'later', math.max(last - ahead / 2 - now, 1000), gate}
 end
 
 local answer = {'reserved', start - now, gate, text(start)}
@@ -160,10 +161,11 @@ for _, bucket in ipairs(buckets) do
   local field, before, after
   if bucket.members then
     field, before = member, bucket.before or ''
-    after = text(math.max(start, tonumber(bucket.before) or 0))
+    -- Later than before by at least one, so that giving an earlier reservation back does not take this one along.
+    after = text(math.max(start, (tonumber(bucket.before) or 0) + 1))
     redis.call('ZADD', bucket.members, after, member)
     redis.call('PEXPIRE', bucket.members, math.ceil(bucket.window / 1000) + 2000)
-    if not bucket.full then
+    if not bucket.before then
       bucket.tails[class] = 0
     end
     keep_set(bucket)
