@@ -12,8 +12,8 @@ import redis
 from crm_tasks.core import pace
 from crm_tasks.core.pace import Bucket, Members, Slot
 from crm_tasks.core.redis import manager
-from tests.core.ledger import execute
-from tests.harness import ROOT
+from tests.core.ledger import execute, stopped, valkey_pid
+from tests.harness import ROOT, eventually
 
 # Wide enough that a busy machine does not make a gap between two calls.
 RATE, STEP = 5, 0.2
@@ -162,7 +162,7 @@ def test_low_priorities_may_use_nine_tenths_and_high_ones_all() -> None:
     channel = Bucket("channel", RATE, burst=2)
     low = taken(8, channel, priority=4)
     assert apart(low[3:]) == {round(STEP / 0.9, 4)}
-    assert manager().client().hget("crm:pace:channel", "high") is None
+    assert kept("channel", "high") < 10
     before = kept("channel", "low")
     taken(8, channel, priority=3)
     assert kept("channel", "high") > before
@@ -262,6 +262,19 @@ def test_a_learned_rate_survives_an_emptied_redis() -> None:
     execute("UPDATE pace_rates SET changed_at = changed_at - interval '31 seconds'")
     manager().client().flushall()
     assert apart(taken(4, Bucket("channel", RATE))) == {round(STEP / 0.6, 4)}
+
+
+def test_without_redis_who_is_in_a_set_passes_and_nobody_new_does() -> None:
+    limit = Members("portfolio", 5, lambda: [("a", datetime.now(UTC))])
+    taken(1, Bucket("b", RATE))
+    with stopped(valkey_pid()):
+        assert eventually(lambda: take(limit, Bucket("b", RATE), member="a").at)
+        refused = take(limit, member="b")
+        assert (refused.reserved, refused.gate) == (False, "portfolio")
+    assert eventually(lambda: manager().ping())
+    # Redis hears of it: its account is closed until every process has heard that it is back, and the set is read again.
+    assert eventually(lambda: int(manager().client().hget("crm:pace", "since")) > 1 or take(Bucket("b", RATE)).reserved)
+    assert eventually(lambda: take(limit, member="b").reserved)
 
 
 def test_what_pace_keeps_in_redis_expires() -> None:
