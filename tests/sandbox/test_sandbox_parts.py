@@ -123,6 +123,7 @@ def world(home: Path) -> World:
     settings = Settings(
         host="127.0.0.1",
         port=1,
+        smtp_port=1,
         threads=32,
         home=home,
         journal=True,
