@@ -1,7 +1,7 @@
 """Twilio's way of sending a text: a form with basic auth; statuses come back as signed forms."""
 
-import time
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import orjson
 from flask import Response, request
@@ -115,7 +115,7 @@ def _check(opted_out: set[str], form: dict[str, str]) -> None:
 
 
 def _message(sid: str, message_id: str, form: dict[str, str], body: str, status: str) -> Json:
-    now = formatdate(time.time())
+    now = format_datetime(datetime.now(UTC))
     uri = f"/{_VERSION}/Accounts/{sid}/Messages/{message_id}"
     return {
         "account_sid": sid,
