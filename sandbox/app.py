@@ -13,7 +13,7 @@ from sandbox.control import gateways, mail, reading, receivers, speaking, steeri
 from sandbox.errors import GraphError
 from sandbox.fields import BadInput
 from sandbox.gateways import blueprint as gateway_routes
-from sandbox.gateways import email, sms, twilio
+from sandbox.gateways import email, sms, twilio, unknown
 from sandbox.graph import routes
 from sandbox.hooks import blueprint as hook_routes
 from sandbox.hooks import routes as hooks
@@ -27,7 +27,7 @@ from sandbox.world import World
 _log = logging.getLogger("sandbox")
 # Imported for their routes.
 PARTS = (reading, speaking, gateways, mail, receivers, steering, completions, models, transcriptions, api, pages)
-GATEWAYS = (sms, twilio, email, hooks)
+GATEWAYS = (sms, twilio, email, unknown, hooks)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -68,7 +68,8 @@ def serve(here: Intake, wording: Wording, take: Callable[[Intake], Taken]) -> Re
         return _refuse(here, wording(503, None))
     if effect.refusal and not effect.refusal.get("accept"):
         response = _ordered(effect.refusal, wording)
-        here.log(response.status_code, as_json(response.get_data()), code=effect.refusal.get("error_code"))
+        code = wording(response.status_code, effect.refusal.get("error_code")).code
+        here.log(response.status_code, as_json(response.get_data()), code=code)
         return response
     try:
         with here.world.lock:

@@ -46,7 +46,7 @@ def send_message(sid: str) -> Response:
             raise refused(404, 20404)
         return _take(here, sid, form)
 
-    return serve(intake("twilio", orjson.dumps(form), password or "", plain(form.get("To"))), _ordered, take)
+    return serve(intake("twilio", orjson.dumps(form), password or "", plain(form.get("To"))), ordered, take)
 
 
 def refused(status: int, code: int) -> Refused:
@@ -56,7 +56,7 @@ def refused(status: int, code: int) -> Refused:
     return Refused(status, {"code": code, "message": message, "more_info": more, "status": status}, code)
 
 
-def _ordered(status: int, code: int | None) -> Refused:
+def ordered(status: int, code: int | None) -> Refused:
     if code is None:
         code = _WORDS[status][0] if status in _WORDS else 20500 if status >= 500 else 20001
     return refused(status, code)

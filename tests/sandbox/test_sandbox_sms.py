@@ -272,3 +272,21 @@ def test_bad_gateway_settings_are_refused(sandbox: Sandbox, bad: Any) -> None:
     assert sandbox.control("PUT", "gateways", bad, status=400)["error"]["message"]
     assert sandbox.control("GET", "gateways") == before
     assert TOKEN not in str(before) and SECRET not in str(before)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "sms/send-sms", "not_found"),
+        ("POST", "sms/send", "not_found"),
+        ("POST", "email/send", "not_found"),
+        ("GET", "twilio/2010-04-01/Accounts/x/Messages.json", 20404),
+    ],
+)
+def test_a_wrong_address_is_told_in_the_gateways_own_shape(
+    sandbox: Sandbox, method: str, path: str, code: str | int
+) -> None:
+    given = {"json": {}} if method == "POST" else {}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    answer = sandbox.session.request(method, f"{sandbox.url}/{path}", headers=headers, timeout=10, **given)
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
