@@ -80,6 +80,15 @@ def test_callbacks_go_where_the_gateway_was_told_and_come_again_until_taken(
     assert headers["X-Signature-256"].endswith(hmac.new(b"other", body, hashlib.sha256).hexdigest())
 
 
+def test_callbacks_travel_alone_when_webhooks_travel_in_batches(sandbox: Sandbox, receiver: Receiver) -> None:
+    sandbox.control("PATCH", "limits", {"batch": 100, "batch_wait_ms": 100})
+    sent = {sms(sandbox, receiver).json()["messageId"] for _ in range(5)}
+    sandbox.quiet()
+    assert sorted((body["messageId"], body["status"]) for body in receiver.bodies()) == sorted(
+        (message_id, status) for message_id in sent for status in ("sent", "delivered")
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -179,7 +188,7 @@ def test_twilio_answers_in_its_own_shape_and_signs_its_callbacks(sandbox: Sandbo
 
 
 def test_the_twilio_signature_is_that_of_the_reference() -> None:
-    form = {"MessageSid": "SM1", "MessageStatus": "delivered", "To": "+15550001111"}
+    form = {"To": "+15550001111", "MessageStatus": "delivered", "MessageSid": "SM1"}
     url = "https://crm.example.test/sms/status?x=1"
     assert twilio_signature("dummy_auth_token", url, form) == "Q/Cu4cRtOsrhK/sYOPKIxWtAyB8="
 
