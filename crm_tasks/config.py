@@ -40,6 +40,7 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    sandbox_smtp_port: int
     # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
     sandbox_webhook_url: str
     sandbox_phone_number_id: str
@@ -153,6 +154,7 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_smtp_port": env.int("SANDBOX_SMTP_PORT", 8925, validate=port),
         "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
         "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
         "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
