@@ -25,9 +25,11 @@ COMMANDS = {
     "ring": ("ring", "Ring everything that is due, now"),
     "workspace": ("workspace", "Workspaces"),
     "channel": ("channel", "Channels and their credentials"),
+    "template": ("template", "Message templates: see, fetch"),
     "key": ("key", "API keys and encryption keys"),
     "user": ("user", "People who log in to the admin"),
 }
+ALIASES = {"templates": "template"}
 
 # Whose errors may mean that a store is away.
 _LIBRARIES = {"sqlalchemy", "psycopg", "redis", "kombu", "amqp"}
@@ -42,6 +44,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         return import_module(f"crm_tasks.cli.{COMMANDS[cmd_name][0]}").command

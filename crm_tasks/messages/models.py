@@ -143,6 +143,10 @@ class Message(Base):
     content: Mapped[Json]
     # What a person reads in a list: the body, the caption, the title of the button.
     text: Mapped[str | None]
+    # Of a template: `marketing`, `utility` or `authentication`.
+    category: Mapped[str | None]
+    # The template to send should the 24-hour window be closed by then; afterwards, what it was sent instead of.
+    fallback: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     # `customer`, `api`, `ai`, later an agent.
     author: Mapped[str]
     occurred_at: Mapped[Moment]

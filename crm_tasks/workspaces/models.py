@@ -24,6 +24,11 @@ class Workspace(Base):
     # Since when customers are answered by the language model; not at all if there is no moment.
     auto_reply_since: Mapped[Moment | None]
     auto_reply_prompt: Mapped[str | None]
+    # Words by which customers opt out of marketing and in again; none means the usual ones of many languages.
+    stop_words: Mapped[list[str] | None] = mapped_column(sa.ARRAY(sa.Text))
+    start_words: Mapped[list[str] | None] = mapped_column(sa.ARRAY(sa.Text))
+    # What is answered to a stop word; nothing if there is no text.
+    stop_confirmation: Mapped[str | None]
     created_at: Mapped[CreatedAt]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
 from crm_tasks.contacts import service as contacts
-from crm_tasks.core.db import now
+from crm_tasks.core.db import changed, now
 from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
@@ -30,6 +30,7 @@ from crm_tasks.messages.models import (
     MessageState,
 )
 from crm_tasks.messages.service import statuses
+from crm_tasks.providers.whatsapp import templates as lists
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
     AccountChange,
@@ -39,6 +40,8 @@ from crm_tasks.providers.whatsapp.webhook import (
     Status,
     Update,
 )
+from crm_tasks.templates import service as templates
+from crm_tasks.templates import sync as template_sync
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -270,7 +273,17 @@ def _account(session: Session, channel: Channel, update: AccountChange, event: I
         value=update.value,
         occurred_at=update.at or event.received_at,
     )
-    session.execute(statement.on_conflict_do_nothing())
+    is_new = changed(session.execute(statement.on_conflict_do_nothing()))
+    change = lists.change(update.field, update.value)
+    if change is None:
+        return
+    if is_new:
+        # Never later than its arrival: a provider's clock that is ahead would beat a list fetched afterwards.
+        at = min(update.at or event.received_at, event.received_at)
+        template_sync.apply_change(session, channel, update.field, change, at=at)
+    elif update.at is None:
+        # Without a time, a repetition cannot be told from the same thing happening again.
+        templates.ask_sync(session, channel)
 
 
 def _names(person: Person) -> contacts.Names:
