@@ -14,9 +14,8 @@ from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import sending
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.providers import http
-from crm_tasks.providers.whatsapp import client
+from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
-from crm_tasks.providers.whatsapp.errors import Action, Refusal
 from crm_tasks.templates import service as templates
 from crm_tasks.templates import sync as template_sync
 
@@ -57,9 +56,11 @@ def send(message_id: str) -> None:
         order = sending.begin(session, wanted, claim)
     if order is None:
         return
+    if isinstance(order, Snooze):
+        raise order
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    result = client.send(order.sender, order.message, callback_data=str(order.message_id))
+    result = order.provider.send(order.sender, order.message)
     if isinstance(result, Refusal):
         with transaction() as session:
             outcome = sending.refused(session, wanted, claim, result)

@@ -13,7 +13,7 @@ from crm_tasks.core.log import rarely
 from crm_tasks.templates import shape
 from crm_tasks.templates.models import DELETED, Template
 from crm_tasks.workspaces import service as workspaces
-from crm_tasks.workspaces.models import Channel, ChannelKind
+from crm_tasks.workspaces.models import Channel
 
 # Why a template is refused, by its status; any other status is `template_not_approved`.
 _WHY = {
@@ -166,7 +166,7 @@ def listed(
 
 def ask_sync(session: Session, channel: Channel) -> uuid.UUID | None:
     """Have the templates of a channel's account fetched, once however many ask; None if it has no account."""
-    if channel.kind is not ChannelKind.WHATSAPP or not channel.waba_id:
+    if channel.kind != "whatsapp" or not channel.waba_id:
         return None
     key = f"templates:{channel.workspace_id}:{channel.waba_id}"
     return enqueue(

@@ -13,10 +13,12 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
-from crm_tasks.providers.whatsapp.templates import COMPONENTS_UPDATE, Account, Change, Listed
+from crm_tasks.providers.provider import Sender
+from crm_tasks.providers.whatsapp.templates import COMPONENTS_UPDATE, Change, Listed
 from crm_tasks.templates import shape
 from crm_tasks.templates.models import APPROVED, DELETED, Template
 from crm_tasks.templates.service import ask_sync, of
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -29,7 +31,7 @@ _ASK_AGAIN = ("FLAGGED", "REINSTATED", "UNARCHIVED", "UNPAUSED")
 class Fetch:
     """What is needed to ask for a list, and when that was begun: what is newer than this stays."""
 
-    account: Account
+    account: Sender
     began_at: datetime
 
 
@@ -39,8 +41,7 @@ def begin(session: Session, channel_id: uuid.UUID) -> Fetch | None:
     if channel is None or not channel.waba_id:
         return None
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
-    token = channel.credentials["access_token"]
-    return Fetch(Account(channel.base_url, channel.api_version, channel.waba_id, token), moment)
+    return Fetch(workspaces.sender(channel), moment)
 
 
 def apply_list(session: Session, channel_id: uuid.UUID, fetch: Fetch, found: Iterable[Listed]) -> dict[str, int]:

@@ -1,11 +1,11 @@
-"""Templates, the 24-hour window's fallback, marks of the unreachable, words by which customers opt out."""
+"""Templates, and marks of people whom messages do not reach."""
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0009_templates"
-down_revision = "0003_conversations"
+down_revision = "0004_channels"
 branch_labels = None
 depends_on = None
 
@@ -47,19 +47,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("unreachable_at IS NOT NULL"),
     )
-    op.add_column("messages", sa.Column("category", sa.Text(), nullable=True))
-    op.add_column("messages", sa.Column("fallback", JSONB(), nullable=True))
-    op.add_column("workspaces", sa.Column("stop_words", sa.ARRAY(sa.Text()), nullable=True))
-    op.add_column("workspaces", sa.Column("start_words", sa.ARRAY(sa.Text()), nullable=True))
-    op.add_column("workspaces", sa.Column("stop_confirmation", sa.Text(), nullable=True))
 
 
 def downgrade() -> None:
-    op.drop_column("workspaces", "stop_confirmation")
-    op.drop_column("workspaces", "start_words")
-    op.drop_column("workspaces", "stop_words")
-    op.drop_column("messages", "fallback")
-    op.drop_column("messages", "category")
     op.drop_index("ix_identities_unreachable", table_name="identities")
     op.drop_column("identities", "unreachable_reason")
     op.drop_column("identities", "unreachable_at")

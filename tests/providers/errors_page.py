@@ -3,7 +3,8 @@
 `python -m tests.providers.errors_page` writes it anew.
 """
 
-from crm_tasks.providers.whatsapp.errors import SOURCES, TABLE, Action
+from crm_tasks.providers.provider import Action
+from crm_tasks.providers.whatsapp.errors import SOURCES, TABLE
 from tests.harness import ROOT
 
 PAGE = ROOT / "docs/reference/whatsapp-errors.md"

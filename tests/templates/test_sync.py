@@ -8,9 +8,8 @@ import pytest
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages import tasks
+from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
-from crm_tasks.providers.whatsapp.errors import Action, Refusal
-from crm_tasks.providers.whatsapp.templates import Account
 from crm_tasks.templates import service
 from crm_tasks.templates.models import Template
 from tests.fixtures import Demo, make_demo
@@ -18,7 +17,7 @@ from tests.harness import Program, beat, eventually, worker
 from tests.messages.apply import one, rows
 from tests.messages.conftest import QUICK
 from tests.outside import Sandbox
-from tests.templates.fetched import all_of, fetch, template
+from tests.templates.fetched import all_of, ask, fetch, template
 
 
 def test_every_template_of_the_account_is_fetched_with_what_it_wants(demo: Demo) -> None:
@@ -59,8 +58,7 @@ def test_a_list_that_breaks_off_deletes_nothing(demo: Demo, sandbox: Sandbox, mo
     fetch(demo)
     monkeypatch.setattr(lists, "PAGE", 2)
     sandbox.faults({"kind": "template", "delay": 0.01, "times": 1}, {"kind": "template", "status": 503})
-    account = Account(sandbox.url, "v26.0", demo.waba_id, demo.access_token)
-    assert isinstance(lists.listed(account), Refusal)
+    assert isinstance(ask(demo), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +78,7 @@ def test_a_list_that_cannot_be_had_says_what_to_do(
     demo: Demo, sandbox: Sandbox, fault: dict[str, Any], action: Action
 ) -> None:
     sandbox.faults({"kind": "template", **fault})
-    found = lists.listed(Account(sandbox.url, "v26.0", demo.waba_id, demo.access_token))
+    found = ask(demo)
     assert isinstance(found, Refusal)
     assert found.action is action
 

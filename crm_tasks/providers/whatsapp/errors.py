@@ -4,23 +4,10 @@ Each row names its source. A code that is not here is permanent for its message 
 nobody understands can only do harm. docs/reference/whatsapp-errors.md is made from this table.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
-
-class Action(StrEnum):
-    """What to do after an error."""
-
-    RETRY = "retry"  # the same again, soon
-    PAIR = "pair"  # too many to this one person: wait 4^n seconds, others go on
-    LATER = "later"  # once more after a day, then give up
-    STOP = "stop"  # the number or account cannot send: hold the channel, tell a person
-    MESSAGE = "message"  # this message is wrong: never again
-    PERSON = "person"  # this person cannot be reached
-    UNKNOWN = "unknown"  # it may have been sent
-
+from crm_tasks.providers.provider import Action, Refusal
 
 R, P, L, S, M, U = Action.RETRY, Action.PAIR, Action.LATER, Action.STOP, Action.MESSAGE, Action.PERSON
 
@@ -116,22 +103,6 @@ WINDOW_CLOSED, NO_SUCH_TEMPLATE = 131047, 132001
 _WAITS = {133015: timedelta(minutes=5), 134101: timedelta(minutes=10)}
 # What stops the number for a while and ends by itself.
 _PASSES = {131064: timedelta(hours=24)}
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A clear no, and what to do about it."""
-
-    action: Action
-    code: int
-    message: str
-    retry_after: timedelta | None = None
-    # After which a stop of the number ends by itself; None if a person must end it.
-    passes_after: timedelta | None = None
-
-    def as_error(self, *, times: int = 1) -> dict[str, Any]:
-        """Return what a message remembers of it."""
-        return {"code": self.code, "title": self.message, "times": times}
 
 
 def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> Refusal:

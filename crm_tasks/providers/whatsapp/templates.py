@@ -13,7 +13,8 @@ import orjson
 from crm_tasks.core.text import storable
 from crm_tasks.providers import http
 from crm_tasks.providers.http import NoAnswer, NotSent
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, refusal
+from crm_tasks.providers.provider import Action, Refusal, Sender
+from crm_tasks.providers.whatsapp.errors import refusal
 
 PAGE = 100
 # An account has 6,000 templates at most; more pages than this is a list that goes in circles.
@@ -30,19 +31,6 @@ _TEXTS = {
     "BODY": "message_template_element",
     "FOOTER": "message_template_footer",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A business account whose templates are meant, and what lets us ask."""
-
-    base_url: str
-    api_version: str
-    waba_id: str
-    access_token: str
-
-    def __repr__(self) -> str:
-        return f"Account({self.waba_id})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +63,7 @@ class Change:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def listed(account: Account) -> list[Listed] | Refusal:
+def listed(account: Sender) -> list[Listed] | Refusal:
     """Return every template of an account, or why the list could not be had. Half a list is never returned."""
     found: list[Listed] = []
     after = ""
@@ -114,10 +102,10 @@ def change(name: str, value: Any) -> Change | None:
     return Change(id=_text(given.get("message_template_id")), name=template, language=language, **said)
 
 
-def _page(account: Account, after: str) -> dict[str, Any] | Refusal:
-    url = f"{account.base_url}/{account.api_version}/{account.waba_id}/message_templates"
+def _page(account: Sender, after: str) -> dict[str, Any] | Refusal:
+    url = f"{account.base_url}/{account.settings['api_version']}/{account.settings['waba_id']}/message_templates"
     params = {"limit": str(PAGE), "fields": _FIELDS} | ({"after": after} if after else {})
-    headers = {"Authorization": f"Bearer {account.access_token}"}
+    headers = {"Authorization": f"Bearer {account.credentials['access_token']}"}
     try:
         answer = http.request("GET", url, params=params, headers=headers)
     except (NotSent, NoAnswer) as error:
