@@ -39,7 +39,7 @@ def check(session: Session, channel: Channel, content: dict[str, Any]) -> Templa
     Raises:
         Invalid: no such template, or its parameters do not fit. Conflict: it may not be sent now.
     """
-    name, language = _named(content)
+    name, language = named(content)
     template = find(session, channel, name, language)
     if (problem := _against(session, channel, name, language, template)) is not None:
         raise problem
@@ -90,7 +90,8 @@ def _against(
     )
 
 
-def _named(content: dict[str, Any]) -> tuple[str, str]:
+def named(content: dict[str, Any]) -> tuple[str, str]:
+    """Return the name and language of the template that a message's content names."""
     language = content.get("language")
     return str(content.get("name") or ""), str(language.get("code") or "") if isinstance(language, dict) else ""
 
