@@ -57,7 +57,8 @@ def plain(text: str) -> str:
     if len(text) > LONGEST * 2:
         return ""
     bare = "".join(c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c) not in ("Mn", "Cf"))
-    words = " ".join(bare.casefold().replace("_", " ").split())
+    # A Turkish i without its dot is one in capitals.
+    words = " ".join(bare.casefold().replace("ı", "i").replace("_", " ").split())
     return words.strip(" .,;:!?¡¿…\"'`´“”„«»()[]*-")
 
 

@@ -12,7 +12,8 @@ from crm_tasks.contacts.models import ConsentEvent, Identity, Suppression
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Direction, Message, MessageState
-from crm_tasks.messages.service import outbox
+from crm_tasks.messages.service import gates, outbox
+from crm_tasks.messages.service.look import look
 from crm_tasks.workspaces.models import Policy
 from tests import payloads
 from tests.fixtures import Demo, make_demo
@@ -44,11 +45,13 @@ def rule(demo: Demo, **value: Any) -> None:
 # --- words -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["STOP", "stop", "  Stop. ", "¡Parar!", "ARRÊT", "arret", "Désabonner", "रोकें", "إيقاف", "ايقاف", "DURDUR"]
-    + ["Berhenti", "stopp", "“Stop”", "unsubscribe", "STOP_PROMO", "Stop promotions", "стоп", "退订"],
-)
+STOPS = ["STOP", "stop", "  Stop. ", "¡Parar!", "ARRÊT", "arret", "Désabonner", "रोकें", "إيقاف", "ايقاف", "DURDUR"]
+STOPS += ["Berhenti", "stopp", "“Stop”", "unsubscribe", "STOP_PROMO", "Stop promotions", "стоп", "退订"]
+OTHERS = ["", " ", "!", "Please stop calling", "stop it", "bus stop", "Cancelar", "cancel", "end", "quit", "no", "yes"]
+OTHERS += ["stopwatch", "stop" * 500, "S T O P"]
+
+
+@pytest.mark.parametrize("said", STOPS)
 def test_a_message_that_is_a_stop_word_and_nothing_else_stops(said: str) -> None:
     assert wish(said) is Wish.STOP
 
@@ -58,11 +61,7 @@ def test_a_start_word_starts(said: str) -> None:
     assert wish(said) is Wish.START
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["", " ", "!", "Please stop calling", "stop it", "bus stop", "Cancelar", "cancel", "end", "quit", "no", "stopwatch"]
-    + ["stop" * 500, "S T O P", "yes"],
-)
+@pytest.mark.parametrize("said", OTHERS, ids=lambda value: value[:20])
 def test_other_messages_are_no_such_words(said: str) -> None:
     assert wish(said) is None
 
@@ -143,9 +142,6 @@ def test_a_workspace_can_have_words_of_its_own_and_a_confirmation(demo: Demo) ->
 
 def test_who_has_stopped_gets_no_marketing_but_what_was_ordered(demo: Demo) -> None:
     hear(demo, text("STOP"))
-    from crm_tasks.messages.service import gates
-    from crm_tasks.messages.service.look import look
-
     with db.transaction() as session:
         for category, rules in (("marketing", ["suppressed"]), ("utility", [])):
             new = outbox.NewMessage(

@@ -1,4 +1,4 @@
-"""The 24-hour window: free text outside it is refused with the remedy, or gives way to a template at the last moment."""
+"""The 24-hour window: free text outside it is refused with the remedy, or gives way to a template."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +11,7 @@ from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import Category, Conversation, Message, MessageState
 from crm_tasks.messages.service import outbox
 from crm_tasks.messages.service.conversations import closes_at
+from crm_tasks.templates.models import Template
 from tests.fixtures import Demo
 from tests.messages.apply import hear, one, rows, wrote
 from tests.messages.outgoing import ANN, fault, job_until, message, post, send_job, until
@@ -119,8 +120,6 @@ def test_the_providers_own_no_takes_the_template_too(shop: Demo, sandbox: Sandbo
 def test_a_template_that_is_paused_while_a_message_waits_is_put_off_and_sent_later(
     shop: Demo, sandbox: Sandbox, clock: Callable[[str], None]
 ) -> None:
-    from crm_tasks.templates.models import Template
-
     fetch(shop)
     sandbox.faults(fault(status=429, body="slow down", headers={"Retry-After": "60"}, times=1), fault(statuses="none"))
     new = outbox.NewMessage(type="template", content=HELLO)
@@ -143,8 +142,6 @@ def test_a_template_that_is_paused_while_a_message_waits_is_put_off_and_sent_lat
 def test_a_template_that_is_disabled_meanwhile_is_not_sent(
     shop: Demo, sandbox: Sandbox, clock: Callable[[str], None]
 ) -> None:
-    from crm_tasks.templates.models import Template
-
     fetch(shop)
     sandbox.faults(fault(status=429, body="slow down", headers={"Retry-After": "60"}, times=1), fault(statuses="none"))
     new = outbox.NewMessage(type="template", content=HELLO)

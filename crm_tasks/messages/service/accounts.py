@@ -9,7 +9,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import service as contacts
-from crm_tasks.core.db import changed
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import AccountUpdate, InboundEvent
 from crm_tasks.messages.service import optout
@@ -63,4 +62,4 @@ def _kept(session: Session, channel: Channel, update: Update, name: str, value: 
         value=value,
         occurred_at=update.at or event.received_at,
     )
-    return bool(changed(session.execute(statement.on_conflict_do_nothing())))
+    return session.scalar(statement.on_conflict_do_nothing().returning(AccountUpdate.id)) is not None
