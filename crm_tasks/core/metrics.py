@@ -36,8 +36,8 @@ COUNTERS = {
     "http_retries": "Provider requests tried again because they had not left",
     "sends_accepted": "Messages accepted by a provider",
     "sends_refused": "Messages refused by a provider",
-    "sends_suppressed": "Messages that the last look found should not be sent",
     "sends_unknown": "Sends that ended without a clear answer",
+    "sends_suppressed": "Messages that a rule of the last look has ended",
 }
 
 _counts: Counter[str] = Counter()
