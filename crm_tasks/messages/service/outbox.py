@@ -96,6 +96,8 @@ def send_in(
             session, channel, conversation_id, new.type, new.content, fallback=new.fallback, at=due or moment
         )
     text, category = admission.described(session, channel, new.type, new.content)
+    if category is None or new.category is Category.MARKETING:  # what the caller takes for marketing is
+        category = new.category
     message = Message(
         id=message_id or new_id(),
         workspace_id=channel.workspace_id,
@@ -111,7 +113,7 @@ def send_in(
         occurred_at=moment,
         context_provider_id=new.context_id,
         trace_id=current_trace.get(),
-        category=category or new.category,
+        category=category,
         scheduled_for=due,
         fallback=storable(new.fallback) if new.fallback else None,
         fallback_of=new.fallback_of,
