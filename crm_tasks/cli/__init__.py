@@ -27,6 +27,7 @@ COMMANDS = {
     "ring": ("ring", "Ring everything that is due, now"),
     "workspace": ("workspace", "Workspaces"),
     "channel": ("channel", "Channels and their credentials"),
+    "template": ("template", "Message templates: see, fetch"),
     "key": ("key", "API keys and encryption keys"),
     "user": ("user", "People who log in to the admin"),
 }

@@ -19,6 +19,7 @@ from webapp.api import (
     queues,
     scheduled,
     suppressions,
+    templates,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -34,6 +35,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         conversations,
         suppressions,
         policies,
+        templates,
         jobs,
         dead_letters,
         holds,
