@@ -6,59 +6,23 @@ from typing import Any
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
+from crm_tasks.messages.contents import TYPES, ContentsSchema
 from crm_tasks.messages.models import Conversation, Message
 from crm_tasks.messages.service.history import Shown
-from crm_tasks.messages.service.outbox import TYPES
 
-# Source: Meta, "Text messages" and "Templates" of the Cloud API.
-MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
 WINDOW = timedelta(hours=24)
-
-
-class TextSchema(ma.Schema):
-    """A text."""
-
-    body = ma.fields.String(
-        required=True,
-        validate=ma.validate.Length(1, MAX_TEXT, error=f"Write 1 to {MAX_TEXT} characters."),
-        error_messages={"required": "Write what to say.", "null": "Write what to say."},
-    )
-    preview_url = ma.fields.Boolean()
-
-
-class LanguageSchema(ma.Schema):
-    """The language of a template."""
-
-    code = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(r"^[a-z]{2,3}(_[A-Za-z]{2,4})?$", error="Write a code such as en_US."),
-        error_messages={"required": "Name the language, such as en_US."},
-    )
-    policy = ma.fields.String()
-
-
-class TemplateSchema(ma.Schema):
-    """A template that the provider has approved."""
-
-    name = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(
-            rf"^[a-z0-9_]{{1,{MAX_TEMPLATE_NAME}}}$", error="A template's name is of a-z, 0-9 and _."
-        ),
-        error_messages={"required": "Name the template."},
-    )
-    language = ma.fields.Nested(LanguageSchema, required=True, error_messages={"required": "Name the language."})
-    components = ma.fields.List(ma.fields.Dict())
 
 
 class ContextSchema(ma.Schema):
     """The message that this one replies to, by its provider id."""
 
-    message_id = ma.fields.String(required=True)
+    message_id = ma.fields.String(
+        required=True, validate=ma.validate.Length(1, 512, error="Give the message's provider_id.")
+    )
 
 
-class NewMessageSchema(ma.Schema):
-    """A message to send."""
+class NewMessageSchema(ContentsSchema):
+    """A message to send: to whom, through which channel, of which type, and the object of that type."""
 
     channel_id = ma.fields.UUID(
         required=True,
@@ -74,8 +38,6 @@ class NewMessageSchema(ma.Schema):
         validate=ma.validate.OneOf(TYPES, error=f"Use one of: {', '.join(TYPES)}."),
         error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
     )
-    text = ma.fields.Nested(TextSchema)
-    template = ma.fields.Nested(TemplateSchema)
     context = ma.fields.Nested(ContextSchema)
 
     @ma.validates_schema
@@ -86,6 +48,8 @@ class NewMessageSchema(ma.Schema):
         for other in TYPES:
             if other != kind and other in data:
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
+        if kind == "reaction" and "context" in data:
+            raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
 
 
 class ReactionOut(ma.Schema):

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_smorest import Api as SmorestApi
 
 import crm_tasks
-from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues
+from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues, shapes
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
 from webapp.auth import require_key
@@ -42,6 +42,7 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
+    shapes.describe(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=PREFIX)
     app.before_request(_guard)

@@ -95,4 +95,6 @@ def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     kind = new["type"]
     context = new.get("context") or {}
-    return outbox.NewMessage(type=kind, content=new[kind], context_id=context.get("message_id"), author="api")
+    # As customers' cards are kept: an object of which the list is a part.
+    content = {kind: new[kind]} if isinstance(new[kind], list) else new[kind]
+    return outbox.NewMessage(type=kind, content=content, context_id=context.get("message_id"), author="api")

@@ -18,10 +18,10 @@ from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
 from crm_tasks.messages.service.receive import conversation, touch
+from crm_tasks.providers.whatsapp.webhook import words
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
-TYPES = ("text", "template")
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
@@ -39,7 +39,12 @@ class NewMessage:
     @property
     def text(self) -> str | None:
         """What a person reads of it in a list."""
-        return self.content.get("body") if self.type == "text" else f"[{self.content.get('name', self.type)}]"
+        return f"[{self.content.get('name', '')}]" if self.type == "template" else words(self.type, self.content)
+
+    @property
+    def target_id(self) -> str | None:
+        """Which message, by its provider id, this says something about."""
+        return self.content.get("message_id") if self.type == "reaction" else None
 
 
 def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to: str, new: NewMessage) -> Message:
@@ -79,6 +84,7 @@ def send_in(
         author=new.author,
         occurred_at=moment,
         context_provider_id=new.context_id,
+        target_provider_id=new.target_id,
         trace_id=current_trace.get(),
     )
     session.add(message)

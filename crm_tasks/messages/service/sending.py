@@ -194,7 +194,7 @@ def _payload(session: Session, message: Message) -> dict[str, Any]:
     payload: dict[str, Any] = {
         **outbox.address(session, message),
         "type": message.type,
-        message.type: message.content,
+        message.type: message.content["contacts"] if message.type == "contacts" else message.content,
     }
     if message.context_provider_id:
         payload["context"] = {"message_id": message.context_provider_id}
