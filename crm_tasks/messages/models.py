@@ -155,6 +155,8 @@ class Message(Base):
     event_id: Mapped[uuid.UUID | None]
     trace_id: Mapped[uuid.UUID | None]
     raw: Mapped[Any | None] = mapped_column(JSON)
+    # The file of a picture, a sound or the like. No foreign key: files go earlier than what was said about them.
+    media_id: Mapped[uuid.UUID | None]
 
     # Sending: which job and which claim of it, how it went, when each status was reached.
     job_id: Mapped[uuid.UUID | None]
@@ -178,6 +180,7 @@ class Message(Base):
             "target_provider_id",
             postgresql_where=sa.text("target_provider_id IS NOT NULL"),
         ),
+        sa.Index("ix_messages_media_id", "media_id", postgresql_where=sa.text("media_id IS NOT NULL")),
         sa.Index(
             "ix_messages_open",
             "state",

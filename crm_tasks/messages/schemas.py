@@ -52,6 +52,21 @@ class NewMessageSchema(ContentsSchema):
             raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
 
 
+class ReadIn(ma.Schema):
+    """How a message is marked as read."""
+
+    typing = ma.fields.Boolean(
+        load_default=False, metadata={"description": "Also show for 25 s, or until a message, that somebody types"}
+    )
+
+
+class ReadOut(ma.Schema):
+    """The job that tells the provider."""
+
+    message_id = ma.fields.UUID()
+    job_id = ma.fields.UUID()
+
+
 class ReactionOut(ma.Schema):
     """Somebody's reaction."""
 
@@ -76,6 +91,7 @@ class MessageOut(ma.Schema):
     provider_id = ma.fields.String(allow_none=True)
     context_provider_id = ma.fields.String(allow_none=True)
     answer_id = ma.fields.UUID(allow_none=True)
+    media_id = ma.fields.UUID(allow_none=True)
     error = ma.fields.Dict(allow_none=True)
     occurred_at = ma.fields.AwareDateTime()
     created_at = ma.fields.AwareDateTime()

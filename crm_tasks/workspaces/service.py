@@ -16,6 +16,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.providers.whatsapp.client import Sender
 from crm_tasks.workspaces.models import ApiKey, Channel, ChannelKind, UnknownPolicy, Workspace
 
 KEY_PREFIX = "crm_"
@@ -139,6 +140,16 @@ def _check_channel(new: NewChannel) -> None:
         problems.append(FieldError("base_url", "Must begin with https:// or http://."))
     if problems:
         raise Invalid("The channel cannot be added like this.", fields=problems)
+
+
+def sender(channel: Channel) -> Sender:
+    """Return a channel as its provider sees it."""
+    return Sender(
+        base_url=channel.base_url,
+        api_version=channel.api_version,
+        phone_number_id=channel.phone_number_id,
+        access_token=channel.credentials["access_token"],
+    )
 
 
 def channels(session: Session, workspace_id: uuid.UUID) -> list[Channel]:

@@ -8,8 +8,8 @@ from flask import request
 
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
-from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import history, outbox
+from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
+from crm_tasks.messages.service import history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
@@ -64,6 +64,16 @@ def get(message_id: uuid.UUID) -> dict[str, Any]:
     """Look at a message, with what was done to it since."""
     with transaction() as session:
         return dump_message(history.get(session, caller().workspace_id, message_id))
+
+
+@blueprint.route("/messages/<uuid:message_id>/read", methods=["POST"])
+@blueprint.arguments(ReadIn, required=False)
+@blueprint.alt_response(202, schema=ReadOut, description="Accepted: the provider will be told")
+def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], int]:
+    """Mark a customer's message, and so all before it, as read; maybe show that somebody types."""
+    with transaction() as session:
+        job_id = reading.mark(session, caller().workspace_id, message_id, typing=body["typing"])
+    return {"message_id": str(message_id), "job_id": str(job_id)}, 202
 
 
 @blueprint.route("/messages/unknown")

@@ -17,6 +17,7 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
+from crm_tasks.messages.service import attachments
 from crm_tasks.messages.service.receive import conversation, touch
 from crm_tasks.providers.whatsapp.webhook import words
 from crm_tasks.workspaces import service as workspaces
@@ -85,6 +86,7 @@ def send_in(
         occurred_at=moment,
         context_provider_id=new.context_id,
         target_provider_id=new.target_id,
+        media_id=attachments.checked(session, channel, new.type, new.content),
         trace_id=current_trace.get(),
     )
     session.add(message)

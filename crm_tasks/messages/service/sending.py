@@ -22,9 +22,10 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import outbox, statuses
+from crm_tasks.messages.service import attachments, outbox, statuses
 from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -42,8 +43,11 @@ class Order:
     message: dict[str, Any]
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None:
-    """Mark a message as `sending` by this claim; None if there is nothing to send."""
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | attachments.Uploads | None:
+    """Mark a message as `sending` by this claim; None if there is nothing to send.
+
+    Files that the provider does not know yet come instead: they are brought first, and then this is asked again.
+    """
     message = session.get(Message, message_id, with_for_update=True)
     if message is None:
         raise Permanent(f"There is no message {message_id}.", code="no_message")
@@ -53,7 +57,10 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None
     if message.state is not MessageState.QUEUED:
         return None
     channel = session.get_one(Channel, message.channel_id)
-    order = Order(message.id, _sender(channel), _payload(session, message))
+    content = attachments.resolved(session, channel, message.id, message.type, message.content)
+    if isinstance(content, attachments.Uploads):
+        return content
+    order = Order(message.id, workspaces.sender(channel), _payload(session, message, content))
     message.state, message.claim_no = MessageState.SENDING, claim.claim_no
     return order
 
@@ -181,20 +188,11 @@ def _stop_channel(session: Session, message: Message, reason: str) -> None:
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
 
 
-def _sender(channel: Channel) -> Sender:
-    return Sender(
-        base_url=channel.base_url,
-        api_version=channel.api_version,
-        phone_number_id=channel.phone_number_id,
-        access_token=channel.credentials["access_token"],
-    )
-
-
-def _payload(session: Session, message: Message) -> dict[str, Any]:
+def _payload(session: Session, message: Message, content: dict[str, Any]) -> dict[str, Any]:
     payload: dict[str, Any] = {
         **outbox.address(session, message),
         "type": message.type,
-        message.type: message.content["contacts"] if message.type == "contacts" else message.content,
+        message.type: content["contacts"] if message.type == "contacts" else content,
     }
     if message.context_provider_id:
         payload["context"] = {"message_id": message.context_provider_id}

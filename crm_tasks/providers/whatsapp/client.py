@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
 from crm_tasks.providers.whatsapp.errors import Action, Refusal, refusal
@@ -65,6 +66,36 @@ def send(sender: Sender, message: dict[str, Any], *, callback_data: str) -> Resu
     except NoAnswer as error:
         return Unknown(str(error))
     return _result(answer)
+
+
+def mark_read(sender: Sender, provider_id: str, *, typing: bool) -> None:
+    """Mark a customer's message, and those before it, as read; with `typing`, show for 25 s that somebody types.
+
+    It may be repeated, so that no answer is simply tried again (Meta, "Mark messages as read", "Typing indicators").
+
+    Raises:
+        Transient: it may work later. Permanent: it never will.
+    """
+    body: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": provider_id}
+    if typing:
+        body["typing_indicator"] = {"type": "text"}
+    url = f"{sender.base_url}/{sender.api_version}/{sender.phone_number_id}/messages"
+    headers = {"Authorization": f"Bearer {sender.access_token}", "Content-Type": "application/json"}
+    try:
+        answer = http.request("POST", url, data=orjson.dumps(body), headers=headers)
+    except (NotSent, NoAnswer) as error:
+        raise Transient(f"the provider did not answer: {error}", code="no_answer") from None
+    if answer.status != 200:
+        raise _not_read(_result(answer))
+
+
+def _not_read(no: Result) -> Transient | Permanent:
+    if not isinstance(no, Refusal):
+        return Transient("the provider gave no clear answer", code="no_answer")
+    text, code = f"{no.code}: {no.message}", f"whatsapp:{no.code}"
+    if no.action in (Action.MESSAGE, Action.PERSON):
+        return Permanent(text, code=code)
+    return Transient(text, code=code, retry_after=no.retry_after)
 
 
 def _result(answer: Answer) -> Result:
