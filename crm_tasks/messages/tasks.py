@@ -16,8 +16,7 @@ from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.providers import http
-from crm_tasks.providers.whatsapp import client
-from crm_tasks.providers.whatsapp.errors import Refusal
+from crm_tasks.providers.provider import Refusal
 
 log = get_logger(__name__)
 
@@ -55,9 +54,11 @@ def send(message_id: str) -> None:
     order = _begin(wanted, claim)
     if order is None:
         return
+    if isinstance(order, Snooze):
+        raise order
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    result = client.send(order.sender, order.message, callback_data=str(order.message_id))
+    result = order.provider.send(order.sender, order.message)
     if isinstance(result, Refusal):
         with transaction() as session:
             outcome = sending.refused(session, wanted, claim, result)
@@ -65,7 +66,7 @@ def send(message_id: str) -> None:
     record(lambda session: sending.record(session, wanted, result))
 
 
-def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | None:
+def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | Snooze | None:
     """Mark a message as `sending`; before that, bring its files to a provider that does not know them."""
     while True:
         with transaction() as session:
@@ -98,7 +99,7 @@ def mark_read(message_id: str, typing: bool) -> None:
         order = reading.begin(session, wanted)
     if order is None:
         return
-    client.mark_read(order.sender, order.provider_id, typing=typing)
+    order.mark_read(order.sender, order.provider_id, typing)
     with finishing() as session:
         reading.done(session, wanted)
 

@@ -22,9 +22,9 @@ from crm_tasks.media import sniff
 from crm_tasks.media.models import Media, MediaDirection, MediaState
 from crm_tasks.providers import links
 from crm_tasks.providers.http import Download
+from crm_tasks.providers.provider import Sender
 from crm_tasks.providers.storage import Stored, TooLarge, storage
 from crm_tasks.providers.whatsapp import files as whatsapp
-from crm_tasks.providers.whatsapp.client import Sender
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 

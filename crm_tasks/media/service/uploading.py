@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Permanent, Snooze
 from crm_tasks.media.models import Media, MediaState, MediaUpload
+from crm_tasks.providers.provider import Sender
 from crm_tasks.providers.storage import Gone, storage
 from crm_tasks.providers.whatsapp import files as whatsapp
-from crm_tasks.providers.whatsapp.client import Sender
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 

@@ -10,11 +10,11 @@ from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, NotFound
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.messages.models import Direction, Message
-from crm_tasks.providers.whatsapp.client import Sender
+from crm_tasks.providers import registry
+from crm_tasks.providers.provider import MarkRead, Sender
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
-READS = ("whatsapp",)
 _ONE_TRY_MORE = 2
 
 
@@ -22,6 +22,7 @@ _ONE_TRY_MORE = 2
 class Order:
     """Everything needed to mark one message as read, without a transaction open."""
 
+    mark_read: MarkRead
     sender: Sender
     provider_id: str
 
@@ -42,7 +43,7 @@ def mark(session: Session, workspace_id: uuid.UUID, message_id: uuid.UUID, *, ty
             hint="Name a message of direction `in`. Without one WhatsApp cannot show that somebody types either.",
         )
     channel = session.get_one(Channel, message.channel_id)
-    if channel.kind not in READS:
+    if registry.provider(channel.kind).mark_read is None:
         raise Conflict(f"A channel of kind {channel.kind} knows no read receipts.", code="read_not_supported")
     return enqueue(
         session,
@@ -72,7 +73,9 @@ def begin(session: Session, message_id: uuid.UUID) -> Order | None:
     if session.scalar(later.limit(1)) is not None:
         done(session, message_id)
         return None
-    return Order(workspaces.sender(session.get_one(Channel, message.channel_id)), message.provider_id)
+    channel = session.get_one(Channel, message.channel_id)
+    mark_read = registry.provider(channel.kind).mark_read
+    return Order(mark_read, workspaces.sender(channel), message.provider_id) if mark_read else None
 
 
 def done(session: Session, message_id: uuid.UUID) -> None:

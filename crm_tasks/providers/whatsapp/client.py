@@ -1,6 +1,5 @@
 """Sending through the WhatsApp Cloud API. A send has three results: accepted, refused, or nobody knows."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -9,58 +8,25 @@ import orjson
 from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, refusal
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
+from crm_tasks.providers.whatsapp.errors import refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The number that sends, and what lets it."""
-
-    base_url: str
-    api_version: str
-    phone_number_id: str
-    access_token: str
-
-    def __repr__(self) -> str:
-        return f"Sender({self.phone_number_id})"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The provider has the message and will report on it under this id. It is not delivered yet."""
-
-    provider_id: str
-    wa_id: str | None = None
-    bsuid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The request left and no clear answer came: never to be repeated blindly, as there is no idempotency key."""
-
-    reason: str
-
-
-Result = Accepted | Refusal | Unknown
-
-
-def send(sender: Sender, message: dict[str, Any], *, callback_data: str) -> Result:
-    """Send one message.
-
-    Args:
-        message: `to` or `recipient`, `type` and the type's object, as the Cloud API has them.
-        callback_data: our id of the message; every status webhook of it brings it back.
-    """
-    body = {
+def send(sender: Sender, out: Outgoing) -> Result:
+    """Send one message. Our id goes along as `biz_opaque_callback_data`: every status webhook brings it back."""
+    body: dict[str, Any] = {
         "messaging_product": "whatsapp",
-        "recipient_type": "individual",
-        **message,
-        "biz_opaque_callback_data": callback_data,
+        "recipient_type": "group" if out.to.kind == "group" else "individual",
+        **_recipient(out.to),
+        "type": out.type,
+        # Cards are kept as part of an object, and sent as the list that they are.
+        out.type: out.content["contacts"] if out.type == "contacts" else out.content,
+        "biz_opaque_callback_data": out.id,
     }
-    url = f"{sender.base_url}/{sender.api_version}/{sender.phone_number_id}/messages"
-    headers = {"Authorization": f"Bearer {sender.access_token}", "Content-Type": "application/json"}
+    if out.context_id:
+        body["context"] = {"message_id": out.context_id}
     try:
-        answer = http.request("POST", url, data=orjson.dumps(body), headers=headers)
+        answer = _post(sender, body)
     except NotSent as error:
         return Refusal(Action.RETRY, -1, f"no connection: {error}")
     except NoAnswer as error:
@@ -68,7 +34,20 @@ def send(sender: Sender, message: dict[str, Any], *, callback_data: str) -> Resu
     return _result(answer)
 
 
-def mark_read(sender: Sender, provider_id: str, *, typing: bool) -> None:
+def _post(sender: Sender, body: dict[str, Any]) -> Answer:
+    url = f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
+    headers = {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
+    return http.request("POST", url, data=orjson.dumps(body), headers=headers)
+
+
+def _recipient(to: Address) -> dict[str, str]:
+    """Return whom a message is for. Without `+` Meta would prepend the country of the business (send-messages)."""
+    if to.kind in ("bsuid", "parent_bsuid"):
+        return {"recipient": to.value}
+    return {"to": f"+{to.value}" if to.kind == "wa_id" else to.value}
+
+
+def mark_read(sender: Sender, provider_id: str, typing: bool) -> None:
     """Mark a customer's message, and those before it, as read; with `typing`, show for 25 s that somebody types.
 
     It may be repeated, so that no answer is simply tried again (Meta, "Mark messages as read", "Typing indicators").
@@ -79,10 +58,8 @@ def mark_read(sender: Sender, provider_id: str, *, typing: bool) -> None:
     body: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": provider_id}
     if typing:
         body["typing_indicator"] = {"type": "text"}
-    url = f"{sender.base_url}/{sender.api_version}/{sender.phone_number_id}/messages"
-    headers = {"Authorization": f"Bearer {sender.access_token}", "Content-Type": "application/json"}
     try:
-        answer = http.request("POST", url, data=orjson.dumps(body), headers=headers)
+        answer = _post(sender, body)
     except (NotSent, NoAnswer) as error:
         raise Transient(f"the provider did not answer: {error}", code="no_answer") from None
     if answer.status != 200:

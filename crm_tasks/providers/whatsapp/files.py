@@ -18,8 +18,8 @@ from crm_tasks.config import settings
 from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, Download, NoAnswer, NotSent
-from crm_tasks.providers.whatsapp.client import Sender
-from crm_tasks.providers.whatsapp.errors import Action, refusal
+from crm_tasks.providers.provider import Action, Sender
+from crm_tasks.providers.whatsapp.errors import refusal
 
 KB, MB = 1024, 1024 * 1024
 _OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -72,7 +72,7 @@ def find(sender: Sender, media_id: str) -> Found:
     Raises:
         Transient: it may work later. Permanent: the provider does not have it (any more).
     """
-    url = f"{_base(sender)}/{quote(media_id, safe='')}?phone_number_id={sender.phone_number_id}"
+    url = f"{_base(sender)}/{quote(media_id, safe='')}?phone_number_id={sender.settings['phone_number_id']}"
     said = _said(_request("GET", url, headers=_auth(sender)))
     link = said.get("url")
     if not isinstance(link, str) or not link:
@@ -119,7 +119,7 @@ def upload(sender: Sender, content: Callable[[], BinaryIO], *, size: int, mime_t
     """
     form = _Form({"messaging_product": "whatsapp", "type": mime_type}, content, size, mime_type, filename)
     headers = {**_auth(sender), "Content-Type": f"multipart/form-data; boundary={form.boundary}"}
-    url = f"{_base(sender)}/{sender.phone_number_id}/media"
+    url = f"{_base(sender)}/{sender.settings['phone_number_id']}/media"
     said = _said(_request("POST", url, data=form, headers=headers, timeout=settings().media_timeout))
     if not said.get("id"):
         raise Transient("the provider gave the file no id", code="media_no_id")
@@ -201,8 +201,8 @@ def _is_theirs(sender: Sender, url: str) -> bool:
 
 
 def _base(sender: Sender) -> str:
-    return f"{sender.base_url}/{sender.api_version}"
+    return f"{sender.base_url}/{sender.settings['api_version']}"
 
 
 def _auth(sender: Sender) -> dict[str, str]:
-    return {"Authorization": f"Bearer {sender.access_token}"}
+    return {"Authorization": f"Bearer {sender.credentials['access_token']}"}
