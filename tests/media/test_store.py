@@ -14,7 +14,7 @@ from crm_tasks.core import db
 from crm_tasks.core.errors import Invalid
 from crm_tasks.media import sniff
 from crm_tasks.media.models import Media
-from crm_tasks.media.service import files
+from crm_tasks.media.service import checking, files
 from crm_tasks.providers.storage import STALE, Folder, Gone, TooLarge, storage
 from tests.fixtures import Demo
 from tests.media.samples import JPEG, MOVING, MP4, OFFICE, OGG, PDF, PNG, WEBP, ours, zipped
@@ -119,12 +119,12 @@ def test_a_file_is_what_its_content_is(data: bytes, said: str | None, found: str
 )
 def test_what_cannot_be_sent_is_refused_with_the_reason(data: bytes, said: str | None, size: int, code: str) -> None:
     with pytest.raises(Invalid) as refused:
-        files.check(io.BytesIO(data), said, size)
+        checking.check(io.BytesIO(data), said, size)
     assert (refused.value.code, refused.value.fields[0].field) == (code, "file")
 
 
 def test_a_moving_sticker_may_be_larger() -> None:
-    assert files.check(io.BytesIO(MOVING), "image/webp", 400 * 1024) == "image/webp"
+    assert checking.check(io.BytesIO(MOVING), "image/webp", 400 * 1024) == "image/webp"
 
 
 def test_old_files_go_in_batches(demo: Demo, clock: Callable[[str], None]) -> None:

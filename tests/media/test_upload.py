@@ -7,19 +7,21 @@ import pytest
 import sqlalchemy as sa
 
 from crm_tasks.core import db
-from crm_tasks.core.errors import Invalid
+from crm_tasks.core.errors import Invalid, Permanent
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.media.models import Media, MediaUpload
+from crm_tasks.media.models import Media, MediaState, MediaUpload
 from crm_tasks.media.service import files
 from crm_tasks.messages.models import MessageState
 from crm_tasks.messages.service import outbox
+from crm_tasks.providers import links
 from crm_tasks.providers.storage import storage
 from tests.fixtures import Demo, make_demo
 from tests.harness import eventually
-from tests.media.samples import PDF, PNG, ours
+from tests.media.samples import PDF, PNG, media_until, ours
 from tests.messages.apply import one
 from tests.messages.outgoing import ANN, AT_MOST, fault, message, send_job, until
 from tests.outside import Sandbox
+from tests.providers.servers import says, server
 
 
 def post(demo: Demo, kind: str, content: dict[str, Any], to: str = ANN) -> uuid.UUID:
@@ -128,15 +130,49 @@ def test_links_and_the_providers_own_ids_pass_as_they_are(shop: Demo, sandbox: S
     assert uploads(sandbox) == []
 
 
+def from_link(shop: Demo, kind: str, data: bytes, status: str = "200 OK") -> Media:
+    """Have a file fetched from a server that says this, and wait for what becomes of it."""
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nLocation: /x\r\nContent-Length: {len(data)}\r\n\r\n"
+    with server(says(head.encode() + data)) as there:
+        with db.transaction() as session:
+            files.add_link(session, shop.workspace_id, shop.channel_id, f"{there.url}a")
+        return media_until(MediaState.STORED, MediaState.FAILED)
+
+
 @pytest.mark.usefixtures("sender")
 def test_a_file_from_a_link_is_fetched_and_then_brought(shop: Demo, sandbox: Sandbox) -> None:
-    link = f"{sandbox.url}/_sandbox/health"
-    with db.transaction() as session:
-        media_id = files.add_link(session, shop.workspace_id, shop.channel_id, link).id
-    found = eventually(lambda: one(Media).state == "stored" and one(Media), "the file", AT_MOST)
-    assert (found.id, found.sniffed_type) == (media_id, "text/plain")
-    until(post(shop, "document", {"id": str(media_id), "filename": "a.txt"}), MessageState.ACCEPTED)
+    media = from_link(shop, "text/plain; charset=utf-8", b"Hello")
+    assert (media.sniffed_type, media.mime_type, media.size) == ("text/plain", "text/plain", 5)
+    until(post(shop, "document", {"id": str(media.id), "filename": "a.txt"}), MessageState.ACCEPTED)
     assert len(uploads(sandbox)) == 1
+
+
+@pytest.mark.usefixtures("sender")
+@pytest.mark.parametrize(
+    ("kind", "data", "status", "code"),
+    [
+        ("application/json", b'{"a": 1}', "200 OK", "type_not_supported"),
+        ("image/png", PDF, "200 OK", "other_type"),
+        ("image/png", PNG, "404 Not Found", "link_refused"),
+        ("image/png", PNG, "302 Found", "link_redirects"),
+    ],
+)
+def test_a_link_to_what_cannot_be_sent_fails_and_says_why(
+    shop: Demo, kind: str, data: bytes, status: str, code: str
+) -> None:
+    media = from_link(shop, kind, data, status)
+    assert (media.state, media.reason_code, media.storage_key) == (MediaState.FAILED, code, None)
+    with pytest.raises(Invalid, match="could not be fetched"):
+        post(shop, "document", {"id": str(media.id)})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/a", "http://169.254.169.254/latest", "http://[fd00::1]/", "http://0.0.0.0/"]
+)
+def test_a_link_into_the_network_behind_is_not_opened(url: str) -> None:
+    with pytest.raises(Permanent) as refused, links.opened(url):
+        pass
+    assert refused.value.code == "private_address"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.types import new_id
 from crm_tasks.media import sniff
 from crm_tasks.media.schemas import MediaFormIn, MediaLinkIn, MediaOut, dump_media
-from crm_tasks.media.service import files
+from crm_tasks.media.service import checking, files
 from crm_tasks.providers.storage import storage
 from crm_tasks.providers.whatsapp.files import LARGEST, MOST
 from crm_tasks.workspaces import service as workspaces
@@ -69,7 +69,7 @@ def _add_file() -> tuple[dict[str, Any], int]:
     with transaction() as session:
         workspaces.channel(session, caller().workspace_id, form["channel_id"])
     file, media_id = given.stream, new_id()
-    mime_type = files.check(file, form["type"] or given.mimetype, _size(given))  # type: ignore[arg-type]
+    mime_type = checking.check(file, form["type"] or given.mimetype, _size(given))  # type: ignore[arg-type]
     stored = files.keep(file, media_id)  # type: ignore[arg-type]
     try:
         with transaction() as session:
@@ -134,7 +134,8 @@ def content(media_id: uuid.UUID) -> Response:
 
 
 def _name(filename: str | None) -> str:
-    return filename or "file"
+    """Return a file's name as a header can have it; customers choose theirs."""
+    return "".join(each if each.isprintable() else "_" for each in filename or "") or "file"
 
 
 def _dump(media: Any) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import now
-from crm_tasks.core.errors import Permanent, Transient
+from crm_tasks.core.errors import Invalid, Permanent, Transient
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.log import get_logger
 from crm_tasks.media import sniff
 from crm_tasks.media.models import Media, MediaDirection, MediaState
+from crm_tasks.media.service import checking
 from crm_tasks.providers import links
 from crm_tasks.providers.http import Download
 from crm_tasks.providers.provider import Sender
@@ -143,7 +144,11 @@ def _fetched(order: Order, source: AbstractContextManager[Download], expected: s
         if expected is not None and stored.sha256 != expected:
             raise Transient("the file is not the one that was announced: its SHA-256 differs", code="media_sha256")
         with storage().open(stored.key) as file:
-            return Fetched(stored, said, sniff.type_of(file, said))
+            found = sniff.type_of(file, said) if order.link is None else checking.check(file, said, stored.size)
+            return Fetched(stored, said, found)
+    except Invalid as error:
+        storage().delete(stored.key)
+        raise Permanent(error.message, code=error.code) from None
     except BaseException:
         storage().delete(stored.key)
         raise

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import now
-from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.errors import Conflict, NotFound
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import id_floor, new_id
-from crm_tasks.media import sniff
 from crm_tasks.media.models import Media, MediaDirection, MediaState
 from crm_tasks.media.service import fetching
+from crm_tasks.media.service.checking import wrong
 from crm_tasks.providers.storage import Gone, Stored, TooLarge, storage
 from crm_tasks.providers.whatsapp import files as whatsapp
 from crm_tasks.workspaces import service as workspaces
@@ -21,32 +21,6 @@ from crm_tasks.workspaces import service as workspaces
 log = get_logger(__name__)
 
 _PIECE = 65_536
-_WHAT = "Send a JPEG or PNG, an MP4 or 3GPP, an AAC, AMR, MP3 or OGG, a WebP, or a PDF, text or Office document."
-
-
-def check(file: BinaryIO, said: str | None, size: int) -> str:
-    """Return the MIME type of a file that may be sent.
-
-    Raises:
-        Invalid: its content is not what was said of it, or nothing that can be sent, or there is too much of it.
-    """
-    found, said = sniff.type_of(file, sniff.bare(said)), sniff.bare(said)
-    if not size:
-        raise _wrong("The file is empty.", "empty")
-    if said not in (None, sniff.UNKNOWN, found):
-        raise _wrong(f"The file is said to be {said}, but its content is {found}.", "other_type")
-    most = whatsapp.MOST.get(found)
-    if most is None:
-        raise _wrong(f"A file of type {found} cannot be sent. {_WHAT}", "type_not_supported")
-    if found == "image/webp" and not sniff.moves(file):
-        most = whatsapp.STILL_STICKER
-    if size > most:
-        raise _wrong(f"The file has {size} bytes; at most {most} of {found} can be sent.", "too_large")
-    return found
-
-
-def _wrong(message: str, code: str) -> Invalid:
-    return Invalid(message, code=code, fields=[FieldError("file", message, code)])
 
 
 def keep(file: BinaryIO, media_id: uuid.UUID) -> Stored:
@@ -55,7 +29,7 @@ def keep(file: BinaryIO, media_id: uuid.UUID) -> Stored:
     try:
         return storage().save(iter(lambda: file.read(_PIECE), b""), name=media_id, limit=whatsapp.LARGEST)
     except TooLarge as error:
-        raise _wrong(f"The file is too large: {error}.", "too_large") from None
+        raise wrong(f"The file is too large: {error}.", "too_large") from None
 
 
 def add(
