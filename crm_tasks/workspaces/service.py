@@ -211,6 +211,21 @@ def rotate_app_secret(session: Session, workspace_id: uuid.UUID, channel_id: uui
     return found
 
 
+def replace_token(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, token: str) -> Channel:
+    """Give a channel a new access token in place of the present one.
+
+    Raises:
+        NotFound: no such channel. Invalid: no token, or a channel that has none.
+    """
+    if not token.strip():
+        raise Invalid("The new access token is empty.", fields=[FieldError("access_token", "This is needed.")])
+    found = channel(session, workspace_id, channel_id)
+    if "access_token" not in found.credentials:
+        raise Invalid(f"A channel of kind {found.kind} has no access token.", code="no_access_token")
+    found.credentials = {**found.credentials, "access_token": token.strip()}
+    return found
+
+
 def reencrypt(session: Session) -> int:
     """Encrypt every credential with the first of ENCRYPTION_KEYS, so that an older one can be taken out."""
     table = sa.table("channels", sa.column("id"), sa.column("credentials", sa.LargeBinary))
