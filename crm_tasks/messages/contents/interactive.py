@@ -4,84 +4,21 @@ from typing import Any
 
 import marshmallow as ma
 
-from crm_tasks.messages.contents.media import HeaderDocumentSchema, HeaderMediaSchema
-from crm_tasks.messages.contents.shapes import ByType, left_out, link, only, repeated, text
+from crm_tasks.messages.contents.parts import (
+    ANY_HEADER,
+    MAX_SECTIONS,
+    TEXT_HEADER,
+    BodySchema,
+    FooterSchema,
+    Interactive,
+    ListBodySchema,
+    many,
+    titled,
+)
+from crm_tasks.messages.contents.products import CatalogSchema, ProductListSchema, ProductSchema
+from crm_tasks.messages.contents.shapes import ByType, link, only, repeated, text
 
-MAX_BODY, MAX_LIST_BODY, MAX_FOOTER, MAX_HEADER = 1024, 4096, 60, 60
-MAX_BUTTONS, MAX_SECTIONS, MAX_ROWS, MAX_PRODUCTS = 3, 10, 10, 30
-_PARTS = ("header", "body", "footer")
-
-
-def _many(shape: type[ma.Schema], most: int, what: str) -> ma.fields.List:
-    limit = ma.validate.Length(1, most, error=f"Give 1 to {most} {what}.")
-    return ma.fields.List(ma.fields.Nested(shape), required=True, validate=limit)
-
-
-# --- header, body, footer ----------------------------------------------------------------------------------------
-
-
-class TextHeaderSchema(ma.Schema):
-    """Words above a message."""
-
-    type = only("text")
-    text = text(MAX_HEADER, required=True)
-
-
-class ImageHeaderSchema(ma.Schema):
-    """A picture above a message."""
-
-    type = only("image")
-    image = ma.fields.Nested(HeaderMediaSchema, required=True)
-
-
-class VideoHeaderSchema(ma.Schema):
-    """A video above a message."""
-
-    type = only("video")
-    video = ma.fields.Nested(HeaderMediaSchema, required=True)
-
-
-class DocumentHeaderSchema(ma.Schema):
-    """A document above a message."""
-
-    type = only("document")
-    document = ma.fields.Nested(HeaderDocumentSchema, required=True)
-
-
-_TEXT_HEADER = {"text": TextHeaderSchema}
-_ANY_HEADER = {
-    **_TEXT_HEADER,
-    "image": ImageHeaderSchema,
-    "video": VideoHeaderSchema,
-    "document": DocumentHeaderSchema,
-}
-
-
-class BodySchema(ma.Schema):
-    """The words of a message."""
-
-    text = text(MAX_BODY, required=True)
-
-
-class ListBodySchema(ma.Schema):
-    """The words of a list."""
-
-    text = text(MAX_LIST_BODY, required=True)
-
-
-class FooterSchema(ma.Schema):
-    """Small print below a message."""
-
-    text = text(MAX_FOOTER, required=True)
-
-
-class _Interactive(ma.Schema):
-    @ma.pre_load
-    def _explain(self, data: Any, **_: Any) -> Any:
-        for name in _PARTS:
-            if name in data and name not in self.fields:
-                raise left_out(name, f"Leave this out: an interactive message of type {data['type']} has no {name}.")
-        return data
+MAX_BUTTONS, MAX_ROWS = 3, 10
 
 
 # --- reply buttons -----------------------------------------------------------------------------------------------
@@ -104,7 +41,7 @@ class ReplyButtonSchema(ma.Schema):
 class ButtonActionSchema(ma.Schema):
     """The buttons."""
 
-    buttons = _many(ReplyButtonSchema, MAX_BUTTONS, "buttons")
+    buttons = many(ReplyButtonSchema, MAX_BUTTONS, "buttons")
 
     @ma.validates_schema
     def _distinct(self, data: dict[str, Any], **_: Any) -> None:
@@ -114,11 +51,11 @@ class ButtonActionSchema(ma.Schema):
                 raise ma.ValidationError(f"Two buttons have the {name} {twice!r}: make each unique.", "buttons")
 
 
-class ButtonsSchema(_Interactive):
+class ButtonsSchema(Interactive):
     """Up to three buttons to reply with."""
 
     type = only("button")
-    header = ByType(_ANY_HEADER)
+    header = ByType(ANY_HEADER)
     body = ma.fields.Nested(BodySchema, required=True)
     footer = ma.fields.Nested(FooterSchema)
     action = ma.fields.Nested(ButtonActionSchema, required=True)
@@ -139,14 +76,14 @@ class SectionSchema(ma.Schema):
     """Rows that belong together."""
 
     title = text(24)
-    rows = _many(RowSchema, MAX_ROWS, "rows")
+    rows = many(RowSchema, MAX_ROWS, "rows")
 
 
 class ListActionSchema(ma.Schema):
     """The button that opens the list, and the rows."""
 
     button = text(20, required=True)
-    sections = _many(SectionSchema, MAX_SECTIONS, "sections")
+    sections = many(SectionSchema, MAX_SECTIONS, "sections")
 
     @ma.validates_schema
     def _rows(self, data: dict[str, Any], **_: Any) -> None:
@@ -157,19 +94,14 @@ class ListActionSchema(ma.Schema):
             )
         if (twice := repeated(ids)) is not None:
             raise ma.ValidationError(f"Two rows have the id {twice!r}: make each unique.", "sections")
-        _titled(data["sections"])
+        titled(data["sections"])
 
 
-def _titled(sections: list[dict[str, Any]]) -> None:
-    if len(sections) > 1 and not all(section.get("title") for section in sections):
-        raise ma.ValidationError("With several sections each needs a title.", "sections")
-
-
-class ListSchema(_Interactive):
+class ListSchema(Interactive):
     """A list of rows, of which one can be chosen."""
 
     type = only("list")
-    header = ByType(_TEXT_HEADER)
+    header = ByType(TEXT_HEADER)
     body = ma.fields.Nested(ListBodySchema, required=True)
     footer = ma.fields.Nested(FooterSchema)
     action = ma.fields.Nested(ListActionSchema, required=True)
@@ -192,11 +124,11 @@ class CtaUrlActionSchema(ma.Schema):
     parameters = ma.fields.Nested(CtaUrlParametersSchema, required=True)
 
 
-class CtaUrlSchema(_Interactive):
+class CtaUrlSchema(Interactive):
     """A button that opens a link."""
 
     type = only("cta_url")
-    header = ByType(_ANY_HEADER)
+    header = ByType(ANY_HEADER)
     body = ma.fields.Nested(BodySchema, required=True)
     footer = ma.fields.Nested(FooterSchema)
     action = ma.fields.Nested(CtaUrlActionSchema, required=True)
@@ -208,7 +140,7 @@ class SendLocationActionSchema(ma.Schema):
     name = only("send_location")
 
 
-class LocationRequestSchema(_Interactive):
+class LocationRequestSchema(Interactive):
     """A button with which the customer says where he is."""
 
     type = only("location_request_message")
@@ -254,94 +186,14 @@ class FlowActionSchema(ma.Schema):
     parameters = ma.fields.Nested(FlowParametersSchema, required=True)
 
 
-class FlowSchema(_Interactive):
+class FlowSchema(Interactive):
     """A button that opens a flow: forms inside WhatsApp."""
 
     type = only("flow")
-    header = ByType(_ANY_HEADER)
+    header = ByType(ANY_HEADER)
     body = ma.fields.Nested(BodySchema, required=True)
     footer = ma.fields.Nested(FooterSchema)
     action = ma.fields.Nested(FlowActionSchema, required=True)
-
-
-# --- products ----------------------------------------------------------------------------------------------------
-
-
-class ProductActionSchema(ma.Schema):
-    """The product."""
-
-    catalog_id = text(255, required=True)
-    product_retailer_id = text(255, required=True)
-
-
-class ProductSchema(_Interactive):
-    """One product of a catalog."""
-
-    type = only("product")
-    body = ma.fields.Nested(BodySchema)
-    footer = ma.fields.Nested(FooterSchema)
-    action = ma.fields.Nested(ProductActionSchema, required=True)
-
-
-class ProductItemSchema(ma.Schema):
-    """A product."""
-
-    product_retailer_id = text(255, required=True)
-
-
-class ProductSectionSchema(ma.Schema):
-    """Products that belong together."""
-
-    title = text(24)
-    product_items = _many(ProductItemSchema, MAX_PRODUCTS, "products")
-
-
-class ProductListActionSchema(ma.Schema):
-    """The products."""
-
-    catalog_id = text(255, required=True)
-    sections = _many(ProductSectionSchema, MAX_SECTIONS, "sections")
-
-    @ma.validates_schema
-    def _products(self, data: dict[str, Any], **_: Any) -> None:
-        count = sum(len(section["product_items"]) for section in data["sections"])
-        if count > MAX_PRODUCTS:
-            raise ma.ValidationError(
-                f"All sections together may have {MAX_PRODUCTS} products; there are {count}.", "sections"
-            )
-        _titled(data["sections"])
-
-
-class ProductListSchema(_Interactive):
-    """Several products of a catalog."""
-
-    type = only("product_list")
-    header = ByType(_TEXT_HEADER, required=True)
-    body = ma.fields.Nested(BodySchema, required=True)
-    footer = ma.fields.Nested(FooterSchema)
-    action = ma.fields.Nested(ProductListActionSchema, required=True)
-
-
-class CatalogParametersSchema(ma.Schema):
-    """The product whose picture is shown."""
-
-    thumbnail_product_retailer_id = text(255)
-
-
-class CatalogActionSchema(ma.Schema):
-    """Opens the catalog."""
-
-    name = only("catalog_message")
-    parameters = ma.fields.Nested(CatalogParametersSchema)
-
-
-class CatalogSchema(_Interactive):
-    """A button that opens the whole catalog."""
-
-    type = only("catalog_message")
-    body = ma.fields.Nested(BodySchema, required=True)
-    footer = ma.fields.Nested(FooterSchema)
-    action = ma.fields.Nested(CatalogActionSchema, required=True)
 
 
 INTERACTIVE: dict[str, type[ma.Schema]] = {
