@@ -14,10 +14,12 @@ from webapp.api import (
     events,
     holds,
     jobs,
+    media,
     messages,
     policies,
     queues,
     scheduled,
+    shapes,
     suppressions,
     templates,
 )
@@ -31,6 +33,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
     room.blueprint
     for room in (
         messages,
+        media,
         scheduled,
         conversations,
         suppressions,
@@ -67,6 +70,7 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
+    shapes.describe(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=PREFIX)
     app.before_request(_guard)
