@@ -30,6 +30,9 @@ COMMANDS = {
     "user": ("user", "People who log in to the admin"),
 }
 
+# Older spellings.
+ALIASES = {"channels": "channel"}
+
 # Whose errors may mean that a store is away.
 _LIBRARIES = {"sqlalchemy", "psycopg", "redis", "kombu", "amqp"}
 
@@ -43,6 +46,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         return import_module(f"crm_tasks.cli.{COMMANDS[cmd_name][0]}").command

@@ -1,13 +1,16 @@
 """`crm channel`."""
 
 import uuid
+from pathlib import Path
 
 import click
 
 from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
-from crm_tasks.workspaces import service
+from crm_tasks.core.errors import Invalid
+from crm_tasks.workspaces import credentials, service
 from crm_tasks.workspaces.models import Channel, ChannelKind, UnknownPolicy
+from crm_tasks.workspaces.restore import restore
 
 
 @click.group()
@@ -71,6 +74,41 @@ def rotate_secret(channel_id: uuid.UUID, app_secret: str, workspace_id: uuid.UUI
     with transaction() as session:
         channel = service.rotate_app_secret(session, service.only(session, workspace_id).id, channel_id, app_secret)
     click.echo(f"{channel.name} accepts {len(channel.signed_by)} app secrets.")
+
+
+@command.command("rotate-token")
+@click.argument("channel_id", type=ID)
+@click.option("--token", required=True, help="The new access token.", envvar="CHANNEL_TOKEN")
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def rotate_token(channel_id: uuid.UUID, token: str, workspace_id: uuid.UUID | None) -> None:
+    """Send with a new access token from the next message on. It can come from CHANNEL_TOKEN."""
+    with transaction() as session:
+        channel = service.rotate_token(session, service.only(session, workspace_id).id, channel_id, token)
+    click.echo(f"{channel.name} sends with the new token.")
+
+
+@command.command("restore-credentials")
+@click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another file.")
+@click.option("--force", is_flag=True, help="Also over newer credentials in the database.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def restore_credentials(file: Path | None, force: bool, dry_run: bool) -> None:
+    """Bring channels and their credentials back from CRM_HOME/credentials.cache into a database that lost them.
+
+    ENCRYPTION_KEYS must hold the key with which the file was written. Users, API keys and conversations are not in it.
+    """
+    kept = credentials.read(file)
+    if not kept:
+        raise Invalid(
+            f"{file or credentials.path()} holds no credentials that can be read.",
+            hint="Is CRM_HOME the workers', and is the key of that time among ENCRYPTION_KEYS?",
+        )
+    with transaction() as session:
+        found = restore(session, kept.values(), force=force)
+        if dry_run:
+            session.rollback()
+    print_table(
+        ("id", "channel", "would be" if dry_run else "what was done"), [(r.channel_id, r.name, r.done) for r in found]
+    )
 
 
 def _plain(channel: Channel) -> dict[str, str | None]:

@@ -33,10 +33,13 @@ COUNTERS = {
     "cache_hits": "Cache look-ups answered by Redis",
     "cache_misses": "Cache look-ups that went to the loader",
     "cache_errors": "Cache operations given up because Redis did not answer",
+    "credentials_hits": "Look-ups of a channel's credentials answered from memory",
+    "credentials_misses": "Look-ups of a channel's credentials that read Postgres",
     "http_retries": "Provider requests tried again because they had not left",
     "sends_accepted": "Messages accepted by a provider",
     "sends_refused": "Messages refused by a provider",
     "sends_unknown": "Sends that ended without a clear answer",
+    "cleaned_rows": "Rows that the nightly clean-up removed",
 }
 
 _counts: Counter[str] = Counter()

@@ -2,12 +2,16 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
+
+from celery import signals
 
 from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Outcome, Snooze
 from crm_tasks.core.log import get_logger
+from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import sending
@@ -15,8 +19,15 @@ from crm_tasks.messages.service import settle as settling
 from crm_tasks.providers import http
 from crm_tasks.providers.whatsapp import client
 from crm_tasks.providers.whatsapp.errors import Refusal
+from crm_tasks.workspaces import credentials
 
 log = get_logger(__name__)
+
+
+@signals.worker_ready.connect
+def _keep_credentials(sender: Any, **_: Any) -> None:
+    if Queue.MESSAGES in sender.controller.app.amqp.queues.consume_from:
+        credentials.begin()
 
 
 @app.task(name="messages.receive")
@@ -58,7 +69,7 @@ def send(message_id: str) -> None:
     result = client.send(order.sender, order.message, callback_data=str(order.message_id))
     if isinstance(result, Refusal):
         with transaction() as session:
-            outcome = sending.refused(session, wanted, claim, result)
+            outcome = sending.refused(session, wanted, claim, result, sender=order.sender)
         raise outcome
     record(lambda session: sending.record(session, wanted, result))
 

@@ -28,7 +28,8 @@ def send(address: str, told: dict[str, Any], *, message_id: str) -> None:
         raise Permanent("ALERT_SMTP_URL is not set: there is no mail server for notifications", code="no_mail_server")
     mail = _mail(address, told, message_id)
     try:
-        with _connect() as server:
+        with _connected() as server:
+            _log_in(server)
             server.send_message(mail)
     except smtplib.SMTPRecipientsRefused as error:
         raise _refused(next(iter(error.recipients.values()))[0]) from None
@@ -62,16 +63,17 @@ def _line(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def _connect() -> smtplib.SMTP:
+def _connected() -> smtplib.SMTP:
     url = urlsplit(settings().alert_smtp_url)
     host, port = url.hostname or "", url.port or _PORTS[url.scheme]
-    checked = ssl.create_default_context()
     if url.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT, context=checked)
-    else:
-        server = smtplib.SMTP(host, port, timeout=TIMEOUT)
-        if parse_qs(url.query).get("starttls", ["0"])[0] in ("1", "true", "yes"):
-            server.starttls(context=checked)
+        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
+    return smtplib.SMTP(host, port, timeout=TIMEOUT)
+
+
+def _log_in(server: smtplib.SMTP) -> None:
+    url = urlsplit(settings().alert_smtp_url)
+    if url.scheme == "smtp" and parse_qs(url.query).get("starttls", ["0"])[0] in ("1", "true", "yes"):
+        server.starttls(context=ssl.create_default_context())
     if url.username:
         server.login(unquote(url.username), unquote(url.password or ""))
-    return server

@@ -179,6 +179,19 @@ def rotate_app_secret(session: Session, workspace_id: uuid.UUID, channel_id: uui
     return found
 
 
+def rotate_token(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, token: str) -> Channel:
+    """Send with a new access token from the next message on.
+
+    Raises:
+        NotFound: no such channel. Invalid: no token.
+    """
+    if not token.strip():
+        raise Invalid("The new access token is empty.", fields=[FieldError("token", "This is needed.")])
+    found = channel(session, workspace_id, channel_id)
+    found.credentials = {**found.credentials, "access_token": token.strip()}
+    return found
+
+
 def reencrypt(session: Session) -> int:
     """Encrypt every credential with the first of ENCRYPTION_KEYS, so that an older one can be taken out."""
     table = sa.table("channels", sa.column("id"), sa.column("credentials", sa.LargeBinary))

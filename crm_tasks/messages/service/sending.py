@@ -23,14 +23,20 @@ from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
 from crm_tasks.messages.service import outbox, statuses
+from crm_tasks.notifications import service as notifications
+from crm_tasks.notifications.models import Severity
 from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait
+from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait, remedy
+from crm_tasks.workspaces import credentials
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
 
 NEXT_DAY = timedelta(hours=24)
 STOPPED = timedelta(seconds=30)
+SOON = timedelta(seconds=1)
+# The access token is not accepted: another may be by now.
+NOT_ACCEPTED = (0, 104, 190)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None
         return None
     if message.state is not MessageState.QUEUED:
         return None
-    channel = session.get_one(Channel, message.channel_id)
+    channel = credentials.channel(session, message.channel_id)
     order = Order(message.id, _sender(channel), _payload(session, message))
     message.state, message.claim_no = MessageState.SENDING, claim.claim_no
     return order
@@ -69,19 +75,32 @@ def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) 
             _unknown(session, message, result.reason)
 
 
-def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) -> Outcome:
-    """Return how the job ends after a clear no; a no to the whole channel holds the channel."""
+def refused(
+    session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal, *, sender: Sender | None = None
+) -> Outcome:
+    """Return how the job ends after a clear no; a no to the whole channel holds the channel.
+
+    Unless the no was to credentials (of `sender`) that have been changed meanwhile: then it is tried with the new ones.
+    """
     metrics.count("sends_refused")
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
+    if no.code in NOT_ACCEPTED and sender is not None and _renewed(session, message, sender):
+        return Snooze(SOON, "the channel has new credentials by now", code="new_credentials", detail=no.as_error())
     if no.action is Action.STOP:
-        _stop_channel(session, message, f"WhatsApp {no.code}: {no.message}")
+        _stop_channel(session, message, no)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
         message.job_id = outbox.enqueue_send(session, message)
     return _outcome(no, times)
+
+
+def _renewed(session: Session, message: Message, sender: Sender) -> bool:
+    """Read the credentials from Postgres once more, and say whether they are others than those that were refused."""
+    credentials.forget(message.channel_id)
+    return _sender(credentials.channel(session, message.channel_id)) != sender
 
 
 def _outcome(no: Refusal, times: int) -> Outcome:
@@ -172,13 +191,29 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     )
 
 
-def _stop_channel(session: Session, message: Message, reason: str) -> None:
-    scope = f"channel:{message.channel_id}"
+def _stop_channel(session: Session, message: Message, no: Refusal) -> None:
+    scope, reason = f"channel:{message.channel_id}", f"WhatsApp {no.code}: {no.message}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
+        _tell_of_stop(session, message, reason, no)
+
+
+def _tell_of_stop(session: Session, message: Message, reason: str, no: Refusal) -> None:
+    channel = session.get_one(Channel, message.channel_id)
+    notifications.notify(
+        session,
+        message.workspace_id,
+        "channel.stopped",
+        title=f"{channel.name} sends no more",
+        text=f"{reason}. {remedy(no.code)} Then release the hold: `crm hold release channel:{channel.id}`. "
+        "Until then its messages wait; none is lost.",
+        severity=Severity.ERROR,
+        subject=f"channel:{channel.id}",
+        link="/admin/",
+    )
 
 
 def _sender(channel: Channel) -> Sender:

@@ -88,6 +88,20 @@ TABLE: dict[int, tuple[Action, str]] = {
 }
 
 
+_NEW_KEY = "Make a new access token in Meta's Business settings and give it to `crm channel rotate-token`."
+_ACCOUNT = "See what Meta asks for in WhatsApp Manager."
+# What a person is to do about an error that stops a number; the rest is told by the account's pages.
+_REMEDIES = {
+    **dict.fromkeys((0, 104, 190), _NEW_KEY),
+    **dict.fromkeys(
+        (3, 10, 131005), "Give the app the permissions whatsapp_business_messaging and whatsapp_business_management."
+    ),
+    **dict.fromkeys((131042, 134011), "Settle payment and its terms in the billing pages of WhatsApp Manager."),
+    **dict.fromkeys((33, 131045, 133010), "Register the number again with the Cloud API."),
+    131048: "Wait until Meta lifts the limit, and write only to people who asked for it.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A clear no, and what to do about it."""
@@ -108,6 +122,13 @@ def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> 
         return Refusal(Action.STOP, code, "a permission is missing")
     action, meaning = TABLE.get(code, (Action.MESSAGE, f"an error that is not in our table: {said[:200]}"))
     return Refusal(action, code, meaning, retry_after)
+
+
+def remedy(code: int) -> str:
+    """Return what a person is to do about an error that stops a number."""
+    if 200 <= code <= 299:
+        code = 10
+    return _REMEDIES.get(code, _ACCOUNT)
 
 
 def pair_wait(times: int) -> timedelta:
