@@ -24,6 +24,7 @@ COMMANDS = {
     "notification": ("notification", "What people should know: see, mark as read"),
     "events": ("events", "Webhook requests that were put aside: see, replay"),
     "ring": ("ring", "Ring everything that is due, now"),
+    "cleanup": ("cleanup", "Remove what is older than its retention, or show it"),
     "workspace": ("workspace", "Workspaces"),
     "channel": ("channel", "Channels and their credentials"),
     "key": ("key", "API keys and encryption keys"),
