@@ -72,9 +72,9 @@ def _restore(session: Session, kept: Kept, *, force: bool) -> Done:
 def _create(session: Session, kept: Kept) -> Done:
     wanted = kept.channel
     taken = sa.select(Channel.id).where(
-        Channel.kind == wanted["kind"], Channel.phone_number_id == wanted["phone_number_id"]
+        Channel.kind == wanted["kind"], Channel.phone_number_id == wanted.get("phone_number_id")
     )
-    if session.scalar(taken) is not None:
+    if wanted.get("phone_number_id") and session.scalar(taken) is not None:
         return Done.TAKEN
     if session.get(Workspace, wanted["workspace_id"]) is None:
         session.add(Workspace(**kept.workspace))

@@ -45,7 +45,7 @@ def look(channel_id: uuid.UUID) -> Channel:
 
 
 def rotate(demo: Demo, token: str) -> None:
-    db.retrying(service.rotate_token, demo.workspace_id, demo.channel_id, token)
+    db.retrying(service.rotate_credentials, demo.workspace_id, demo.channel_id, {"access_token": token})
 
 
 def kept_token(demo: Demo) -> str:
@@ -231,6 +231,17 @@ def test_without_a_file_it_says_what_to_look_at(cache: Path) -> None:
     assert "CRM_HOME" in complaint("channel", "restore-credentials")
 
 
+def test_secrets_are_replaced_by_name(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from a file\n")
+    told = said("channel", "rotate-credentials", demo.channel_id, "--set", f"access_token=@{tmp_path / 'token'}")
+    assert "from a file" not in told
+    assert one(Channel).credentials["access_token"] == "from a file"
+    before = one(Channel).credentials
+    for wrong in ("phone_number_id=1", "app_secret=1", "access_token= ", "nonsense=1"):
+        assert complaint("channel", "rotate-credentials", demo.channel_id, "--set", wrong)
+    assert one(Channel).credentials == before
+
+
 # --- at work -----------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +263,7 @@ def test_a_channel_that_is_stopped_is_told_of_once_with_what_to_do(shop: Demo, s
     told = one(Notification)
     assert (told.kind, told.severity, told.count) == ("channel.stopped", Severity.ERROR, 1)
     assert (told.workspace_id, told.subject) == (shop.workspace_id, f"channel:{shop.channel_id}")
-    assert "WhatsApp 190" in told.text and "rotate-token" in told.text and "crm hold release" in told.text
+    assert "whatsapp 190" in told.text and "rotate-credentials" in told.text and "crm hold release" in told.text
     assert shop.access_token not in told.text
 
 

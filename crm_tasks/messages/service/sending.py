@@ -7,7 +7,6 @@ What the provider answered is a fact and is kept whether or not the claim still 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,12 +21,14 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import outbox, statuses
+from crm_tasks.messages.service import fallback, gates, outbox, statuses
+from crm_tasks.messages.service.look import Look, look
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
-from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait, remedy
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
+from crm_tasks.providers.whatsapp.errors import pair_wait, remedy
 from crm_tasks.workspaces import credentials
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -35,33 +36,89 @@ log = get_logger(__name__)
 NEXT_DAY = timedelta(hours=24)
 STOPPED = timedelta(seconds=30)
 SOON = timedelta(seconds=1)
-# The access token is not accepted: another may be by now.
-NOT_ACCEPTED = (0, 104, 190)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """Everything needed to send one message, without a transaction open."""
 
-    message_id: uuid.UUID
+    provider: Provider
     sender: Sender
-    message: dict[str, Any]
+    message: Outgoing
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None:
-    """Mark a message as `sending` by this claim; None if there is nothing to send."""
-    message = session.get(Message, message_id, with_for_update=True)
-    if message is None:
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | None:
+    """Take the last look, and mark a message as `sending` by this claim.
+
+    Returns what to send; or until when to put it off; or None if there is nothing to send (any more).
+    """
+    seen = look(session, message_id, lock=True)
+    if seen is None:
         raise Permanent(f"There is no message {message_id}.", code="no_message")
-    if message.state is MessageState.SENDING and message.claim_no != claim.claim_no:
-        _unknown(session, message, "its worker went away while it was being sent")
+    if seen.state is MessageState.SENDING and seen.row.claim_no != claim.claim_no:
+        _unknown(session, session.get_one(Message, message_id), "its worker went away while it was being sent")
         return None
-    if message.state is not MessageState.QUEUED:
+    if seen.state is not MessageState.QUEUED:
         return None
-    channel = credentials.channel(session, message.channel_id)
-    order = Order(message.id, _sender(channel), _payload(session, message))
-    message.state, message.claim_no = MessageState.SENDING, claim.claim_no
-    return order
+    found = gates.findings(session, seen)
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(session, seen):
+        seen = look(session, message_id) or seen
+        found = gates.findings(session, seen)
+    if found:
+        return _put_off(session, seen, found)
+    to = seen.address()
+    if to is None:
+        raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
+    session.execute(
+        sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
+        {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
+    )
+    return Order(
+        seen.provider, workspaces.sender(credentials.channel(session, seen.row.channel_id)), _outgoing(seen, to)
+    )
+
+
+def _take_template(session: Session, seen: Look) -> bool:
+    """Let the template that was named for a closed window take the place of free text."""
+    template = (seen.row.fallback or {}).get("template")
+    if template is None:
+        return False
+    new = outbox.NewMessage(type="template", content=template)
+    rest = {name: value for name, value in seen.row.fallback.items() if name != "template"}
+    message = session.get_one(Message, seen.row.id)
+    message.type, message.content, message.text, message.fallback = "template", template, new.text, rest or None
+    session.flush()
+    log.info("send.template_instead", message_id=str(message.id))
+    return True
+
+
+def _put_off(session: Session, seen: Look, found: list[gates.Finding]) -> Snooze | None:
+    """Keep why a message is not sent: for good, or until the last of the reasons is over."""
+    gates.keep(session, seen, found)
+    final = [finding for finding in found if finding.until is None]
+    if final:
+        message = session.get_one(Message, seen.row.id)
+        message.state = MessageState.SUPPRESSED
+        message.error = {"code": final[0].rule, "title": final[0].text(), "remedy": final[0].remedy}
+        metrics.count("sends_suppressed")
+        log.info("send.suppressed", message_id=str(message.id), rules=[finding.rule for finding in final])
+        return None
+    until = max(finding.until for finding in found if finding.until)
+    return Snooze(until, "; ".join(finding.text() for finding in found), code=found[0].rule)
+
+
+def _outgoing(seen: Look, to: Address) -> Outgoing:
+    row = seen.row
+    return Outgoing(
+        id=str(row.id),
+        to=to,
+        type=row.type,
+        content=row.content,
+        context_id=row.context_provider_id,
+        workspace_id=str(row.workspace_id),
+        contact_id=str(row.contact_id or ""),
+        category=row.category,
+    )
 
 
 def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) -> None:
@@ -80,31 +137,33 @@ def refused(
 ) -> Outcome:
     """Return how the job ends after a clear no; a no to the whole channel holds the channel.
 
-    Unless the no was to credentials (of `sender`) that have been changed meanwhile: then it is tried with the new ones.
+    Unless that channel (`sender`, as it was asked) has been given new credentials meanwhile: then these are tried.
     """
     metrics.count("sends_refused")
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
-    if no.code in NOT_ACCEPTED and sender is not None and _renewed(session, message, sender):
+    if no.action is Action.STOP and sender is not None and _renewed(session, message, sender):
         return Snooze(SOON, "the channel has new credentials by now", code="new_credentials", detail=no.as_error())
     if no.action is Action.STOP:
         _stop_channel(session, message, no)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
-        message.job_id = outbox.enqueue_send(session, message)
-    return _outcome(no, times)
+        message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
+    elif no.action is Action.PERSON:
+        fallback.take(session, message)
+    return _outcome(no, times, outbox.provider_of(session, message).medium)
 
 
 def _renewed(session: Session, message: Message, sender: Sender) -> bool:
-    """Read the credentials from Postgres once more, and say whether they are others than those that were refused."""
+    """Read the channel from Postgres once more, and say whether it is another than the one that was refused."""
     credentials.forget(message.channel_id)
-    return _sender(credentials.channel(session, message.channel_id)) != sender
+    return workspaces.sender(credentials.channel(session, message.channel_id)) != sender
 
 
-def _outcome(no: Refusal, times: int) -> Outcome:
-    text, code, detail = f"{no.code}: {no.message}", f"whatsapp:{no.code}", no.as_error(times=times)
+def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
+    text, code, detail = f"{no.code}: {no.message}", f"{medium}:{no.code}", no.as_error(times=times)
     match no.action:
         case Action.RETRY:
             return Transient(text, code=code, detail=detail, retry_after=no.retry_after)
@@ -192,45 +251,30 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
 
 
 def _stop_channel(session: Session, message: Message, no: Refusal) -> None:
-    scope, reason = f"channel:{message.channel_id}", f"WhatsApp {no.code}: {no.message}"
+    medium = outbox.provider_of(session, message).medium
+    scope, reason = f"channel:{message.channel_id}", f"{medium} {no.code}: {no.message}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
-        _tell_of_stop(session, message, reason, no)
+        _tell_of_stop(session, message, reason, remedy(no.code) if medium == "whatsapp" else _REMEDY)
 
 
-def _tell_of_stop(session: Session, message: Message, reason: str, no: Refusal) -> None:
+# Of providers whose errors have no table of remedies.
+_REMEDY = "See at the provider what is wrong with the account; new secrets go to `crm channel rotate-credentials`."
+
+
+def _tell_of_stop(session: Session, message: Message, reason: str, what_to_do: str) -> None:
     channel = session.get_one(Channel, message.channel_id)
     notifications.notify(
         session,
         message.workspace_id,
         "channel.stopped",
         title=f"{channel.name} sends no more",
-        text=f"{reason}. {remedy(no.code)} Then release the hold: `crm hold release channel:{channel.id}`. "
+        text=f"{reason}. {what_to_do} Then release the hold: `crm hold release channel:{channel.id}`. "
         "Until then its messages wait; none is lost.",
         severity=Severity.ERROR,
         subject=f"channel:{channel.id}",
         link="/admin/",
     )
-
-
-def _sender(channel: Channel) -> Sender:
-    return Sender(
-        base_url=channel.base_url,
-        api_version=channel.api_version,
-        phone_number_id=channel.phone_number_id,
-        access_token=channel.credentials["access_token"],
-    )
-
-
-def _payload(session: Session, message: Message) -> dict[str, Any]:
-    payload: dict[str, Any] = {
-        **outbox.address(session, message),
-        "type": message.type,
-        message.type: message.content,
-    }
-    if message.context_provider_id:
-        payload["context"] = {"message_id": message.context_provider_id}
-    return payload
