@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.outside import Sandbox
 
 console = Console(highlight=False, width=120)
 _THREADS = 20
+_WRITTEN_WITHIN, _DONE_WITHIN = 30.0, 120.0
 _LEFT = "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending')"
 _SENDING = "SELECT count(*) FROM messages WHERE state = 'sending'"
 
@@ -37,7 +39,7 @@ class Report:
     seconds_away: float
     answered_before: int = 0
     under_way: int = 0
-    answered_meanwhile: int = 0
+    kept_by_the_worker: int = 0
     written_after: float = 0.0
     all_done_after: float = 0.0
     accepted: int = 0
@@ -125,10 +127,10 @@ def outage(asked: argparse.Namespace) -> Report:
             _post(make_demo(base_url=outside.url), asked.messages)
             _stop_in_the_middle(postgres, outside, report)
             time.sleep(asked.seconds)
-            report.answered_meanwhile = len(_answered(outside)) - report.answered_before
             postgres.start()
             wait_for(store, postgres)
             _finish(report, outside)
+            report.kept_by_the_worker = _kept(programs[1].said())
             return report
     finally:
         for program in (*programs, outside.program):
@@ -163,10 +165,9 @@ def _stop_in_the_middle(postgres: Any, outside: Sandbox, report: Report) -> None
     """Stop Postgres when a quarter is answered and every thread of the worker waits for an answer."""
     measure.until(lambda: len(_answered(outside)) >= report.messages / 4, 120)
     measure.until(lambda: lab.scalar(_SENDING) >= _THREADS, 60)
+    report.answered_before = len(_answered(outside))
     postgres.ask_to_stop()
     measure.until(postgres.ended, 60)
-    answered = len(_answered(outside))
-    report.answered_before = answered
     # Received by then, or about to be: whoever has committed its `sending` will send.
     report.under_way = _THREADS
 
@@ -175,15 +176,19 @@ def _answered(outside: Sandbox) -> list[dict[str, Any]]:
     return [entry for entry in outside.sends() if entry["status"] == 200]
 
 
+def _kept(log: str) -> int:
+    """Return of how many sends the worker says that it kept what they came to."""
+    lines = (line for line in log.splitlines() if '"job.outcome_waits"' in line)
+    return len({json.loads(line)["job_id"] for line in lines})
+
+
 def _finish(report: Report, outside: Sandbox) -> None:
     from crm_tasks.core import db
 
     back = time.monotonic()
     db.dispose()
-    measure.until(lambda: not _kept_waiting(outside), 120, every=0.05)
-    report.written_after = round(time.monotonic() - back, 1)
-    measure.until(lambda: lab.scalar(_LEFT) == 0, 300, every=0.2)
-    report.all_done_after = round(time.monotonic() - back, 1)
+    report.written_after = _seconds(lambda: not _kept_waiting(outside), back, _WRITTEN_WITHIN)
+    report.all_done_after = _seconds(lambda: lab.scalar(_LEFT) == 0, back, _DONE_WITHIN)
     time.sleep(2)  # what would be sent twice has its chance
     states = _states()
     report.accepted, report.unknown = states.pop("accepted", 0), states.pop("unknown", 0)
@@ -194,6 +199,15 @@ def _finish(report: Report, outside: Sandbox) -> None:
     report.not_received = report.messages - len(received)
     report.lost_answers = len({entry["body"]["biz_opaque_callback_data"] for entry in _answered(outside)} - _written())
     report.crashes = int(lab.scalar("SELECT coalesce(sum(crashes), 0) FROM jobs WHERE task = 'messages.send'"))
+
+
+def _seconds(condition: Callable[[], bool], since: float, patience: float) -> float:
+    """Return how long it took until a condition held; -1 if it did not, which the figures then show."""
+    try:
+        measure.until(condition, patience, every=0.05)
+    except TimeoutError:
+        return -1.0
+    return round(time.monotonic() - since, 1)
 
 
 def _kept_waiting(outside: Sandbox) -> set[str]:
