@@ -22,6 +22,8 @@ COMMANDS = {
     "hold": ("hold", "Stop work by scope, and let it go on"),
     "message": ("message", "Messages of unknown fate: see, decide"),
     "notification": ("notification", "What people should know: see, mark as read"),
+    "policy": ("policy", "Quiet hours, caps, prices, budget, rate"),
+    "suppression": ("suppression", "Who does not want to be written to"),
     "events": ("events", "Webhook requests that were put aside: see, replay"),
     "ring": ("ring", "Ring everything that is due, now"),
     "cleanup": ("cleanup", "Remove what is older than its retention, or show it"),

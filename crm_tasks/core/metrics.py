@@ -40,6 +40,7 @@ COUNTERS = {
     "sends_refused": "Messages refused by a provider",
     "sends_unknown": "Sends that ended without a clear answer",
     "cleaned_rows": "Rows that the nightly clean-up removed",
+    "sends_suppressed": "Messages that a rule of the last look has ended",
 }
 
 _counts: Counter[str] = Counter()
