@@ -137,16 +137,26 @@ def test_it_is_written_only_when_something_has_changed(demo: Demo, cache: Path) 
     assert kept_token(demo) == "another"
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x00" * 400, crypto.encrypt({"no": "list"}), None])
+def foreign(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Return what is encrypted with a key that is not ours."""
+    with monkeypatch.context() as patch:
+        other = replace(settings(), encryption_keys=(OTHER_KEY,))
+        patch.setattr(crypto, "settings", lambda: other)
+        return crypto.encrypt([])
+
+
+@pytest.mark.parametrize("what", ["nothing", "garbage", "zeros", "no list", "a foreign key"])
 def test_a_file_that_cannot_be_read_is_ignored_and_written_anew(
-    demo: Demo, cache: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+    demo: Demo, cache: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if content is None:  # written with a key that is not ours
-        foreign = replace(settings(), encryption_keys=(OTHER_KEY,))
-        with monkeypatch.context() as patch:
-            patch.setattr(crypto, "settings", lambda: foreign)
-            content = crypto.encrypt([])
-    cache.write_bytes(content)
+    contents = {
+        "nothing": b"",
+        "garbage": b"garbage",
+        "zeros": bytes(400),
+        "no list": crypto.encrypt({"no": "list"}),
+        "a foreign key": foreign(monkeypatch),
+    }
+    cache.write_bytes(contents[what])
     credentials.load()
     assert credentials._known == {}
     credentials.save()
