@@ -29,12 +29,10 @@ COMMANDS = {
     "cleanup": ("cleanup", "Remove what is older than its retention, or show it"),
     "workspace": ("workspace", "Workspaces"),
     "channel": ("channel", "Channels and their credentials"),
+    "template": ("template", "Message templates: see, fetch"),
     "key": ("key", "API keys and encryption keys"),
     "user": ("user", "People who log in to the admin"),
 }
-
-# Older spellings.
-ALIASES = {"channels": "channel"}
 
 # Whose errors may mean that a store is away.
 _LIBRARIES = {"sqlalchemy", "psycopg", "redis", "kombu", "amqp"}
@@ -48,8 +46,9 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one."""
-        cmd_name = ALIASES.get(cmd_name, cmd_name)
+        """Import and return one; `crm messages` is `crm message`."""
+        if cmd_name not in COMMANDS:
+            cmd_name = cmd_name.removesuffix("s")
         if cmd_name not in COMMANDS:
             return None
         return import_module(f"crm_tasks.cli.{COMMANDS[cmd_name][0]}").command

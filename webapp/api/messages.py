@@ -104,4 +104,11 @@ def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     kind = new["type"]
     context = new.get("context") or {}
-    return outbox.NewMessage(type=kind, content=new[kind], context_id=context.get("message_id"), author="api")
+    instead = new.get("fallback_template")
+    return outbox.NewMessage(
+        type=kind,
+        content=new[kind],
+        context_id=context.get("message_id"),
+        author="api",
+        fallback={"template": instead} if instead else None,
+    )

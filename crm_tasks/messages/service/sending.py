@@ -21,12 +21,12 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import fallback, gates, outbox, statuses
+from crm_tasks.messages.service import admission, failures, gates, outbox, statuses
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import pair_wait, remedy
+from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait, remedy
 from crm_tasks.workspaces import credentials
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -61,7 +61,9 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     if seen.state is not MessageState.QUEUED:
         return None
     found = gates.findings(session, seen)
-    if any(finding.rule == "window_closed" for finding in found) and _take_template(session, seen):
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(
+        session, session.get_one(Message, message_id)
+    ):
         seen = look(session, message_id) or seen
         found = gates.findings(session, seen)
     if found:
@@ -78,15 +80,16 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     )
 
 
-def _take_template(session: Session, seen: Look) -> bool:
+def _take_template(session: Session, message: Message) -> bool:
     """Let the template that was named for a closed window take the place of free text."""
-    template = (seen.row.fallback or {}).get("template")
+    template = (message.fallback or {}).get("template")
     if template is None:
         return False
-    new = outbox.NewMessage(type="template", content=template)
-    rest = {name: value for name, value in seen.row.fallback.items() if name != "template"}
-    message = session.get_one(Message, seen.row.id)
-    message.type, message.content, message.text, message.fallback = "template", template, new.text, rest or None
+    rest = {name: value for name, value in (message.fallback or {}).items() if name != "template"}
+    channel = session.get_one(Channel, message.channel_id)
+    text, category = admission.described(session, channel, "template", template)
+    message.type, message.content, message.text, message.fallback = "template", template, text, rest or None
+    message.category = category or message.category
     session.flush()
     log.info("send.template_instead", message_id=str(message.id))
     return True
@@ -143,17 +146,20 @@ def refused(
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
+    medium = outbox.provider_of(session, message).medium
     if no.action is Action.STOP and sender is not None and _renewed(session, message, sender):
         return Snooze(SOON, "the channel has new credentials by now", code="new_credentials", detail=no.as_error())
     if no.action is Action.STOP:
-        _stop_channel(session, message, no)
+        _stop_channel(session, message, no, medium)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
         message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
-    elif no.action is Action.PERSON:
-        fallback.take(session, message)
-    return _outcome(no, times, outbox.provider_of(session, message).medium)
+        return _outcome(no, times, medium)
+    if medium == "whatsapp" and no.code == WINDOW_CLOSED and _take_template(session, message):
+        return Snooze(timedelta(0), f"{no.code}: {no.message}", code="window_closed", detail=no.as_error(times=times))
+    failures.follow(session, message, no, at=session.scalar(sa.select(now())))  # type: ignore[arg-type]
+    return _outcome(no, times, medium)
 
 
 def _renewed(session: Session, message: Message, sender: Sender) -> bool:
@@ -250,30 +256,36 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     )
 
 
-def _stop_channel(session: Session, message: Message, no: Refusal) -> None:
-    medium = outbox.provider_of(session, message).medium
+def _stop_channel(session: Session, message: Message, no: Refusal, medium: str) -> None:
     scope, reason = f"channel:{message.channel_id}", f"{medium} {no.code}: {no.message}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
-        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
+        until = session.scalar(sa.select(now() + no.passes_after)) if no.passes_after else None
+        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id, expires_at=until)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
-        _tell_of_stop(session, message, reason, remedy(no.code) if medium == "whatsapp" else _REMEDY)
+        _tell_of_stop(session, message, no, medium, until)
 
 
 # Of providers whose errors have no table of remedies.
 _REMEDY = "See at the provider what is wrong with the account; new secrets go to `crm channel rotate-credentials`."
 
 
-def _tell_of_stop(session: Session, message: Message, reason: str, what_to_do: str) -> None:
+def _tell_of_stop(session: Session, message: Message, no: Refusal, medium: str, until: datetime | None) -> None:
     channel = session.get_one(Channel, message.channel_id)
+    what_to_do = remedy(no.code) if medium == "whatsapp" else _REMEDY
+    release = f"the hold: `crm hold release channel:{channel.id}`"
+    end = (
+        f"It ends by itself at {until:%Y-%m-%d %H:%M} UTC, or release {release}."
+        if until
+        else f"Then release {release}."
+    )
     notifications.notify(
         session,
         message.workspace_id,
         "channel.stopped",
         title=f"{channel.name} sends no more",
-        text=f"{reason}. {what_to_do} Then release the hold: `crm hold release channel:{channel.id}`. "
-        "Until then its messages wait; none is lost.",
+        text=f"{medium} {no.code}: {no.message}. {what_to_do} {end} Until then its messages wait; none is lost.",
         severity=Severity.ERROR,
         subject=f"channel:{channel.id}",
         link="/admin/",
