@@ -80,6 +80,8 @@ class Settings:
     ai_timeout: float
     reply_window: timedelta
 
+    webhook_allow_private: bool
+    webhook_timeout: float
     webhook_max_bytes: int
     ingest_timeout: float
     ingest_queue: int
@@ -191,6 +193,8 @@ def _values(env: Env, home: Path) -> dict:
         ),
         "ai_timeout": env.float("AI_TIMEOUT", 60.0, validate=positive),
         "reply_window": _duration(env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
+        "webhook_allow_private": _allows_private(env),
+        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=check.Range(1, 25)),
         "webhook_max_bytes": env.int("WEBHOOK_MAX_BYTES", 3 * 1024 * 1024, validate=check.Range(1024)),
         "ingest_timeout": env.float("INGEST_TIMEOUT", 2.0, validate=positive),
         "ingest_queue": env.int("INGEST_QUEUE", 2000, validate=check.Range(1)),
@@ -201,6 +205,12 @@ def _values(env: Env, home: Path) -> dict:
         "history_days": env.int("HISTORY_DAYS", 400, validate=check.Range(1)),
         "raw_event_days": env.int("RAW_EVENT_DAYS", 30, validate=check.Range(1)),
     }
+
+
+def _allows_private(env: Env) -> bool:
+    """Say whether webhooks may go to plain http and to private addresses: by default where one develops and tests."""
+    given = env.bool("WEBHOOK_ALLOW_PRIVATE", None)
+    return env.str("CRM_ENV", "development") in ("development", "test") if given is None else given
 
 
 def _duration(value: float | None, per_second: int = 1) -> timedelta:
@@ -229,6 +239,10 @@ def _contradictions(values: dict) -> list[str]:
         found.append("HTTP_TIMEOUT: Must be less than LEASE - LEASE_RENEWAL, or no send could be sure of its lease.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
+    if values["webhook_allow_private"] and values["env"] == "production":
+        found.append(
+            "WEBHOOK_ALLOW_PRIVATE: Refused in production: customers could reach the network behind this system."
+        )
     if values["env"] in ("staging", "production"):
         found += _development_secrets(values)
     return found

@@ -5,6 +5,7 @@ from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
 from crm_tasks.messages import models as messages
+from crm_tasks.webhooks import models as webhooks
 from crm_tasks.workspaces import models as workspaces
 
-__all__ = ["Base", "contacts", "idempotency", "jobs", "messages", "workspaces"]
+__all__ = ["Base", "contacts", "idempotency", "jobs", "messages", "webhooks", "workspaces"]

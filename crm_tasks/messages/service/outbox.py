@@ -17,6 +17,7 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
+from crm_tasks.messages.service import news
 from crm_tasks.messages.service.receive import conversation, touch
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -87,6 +88,8 @@ def send_in(
     message.job_id = enqueue_send(session, message, priority=new.priority)
     session.flush()
     session.refresh(message)
+    updated = news.updated(conversation_id, contact_id, channel.id, moment)
+    news.tell(session, [(channel.workspace_id, updated)])
     return message
 
 

@@ -22,7 +22,7 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import outbox, statuses
+from crm_tasks.messages.service import news, outbox, statuses
 from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait
 from crm_tasks.workspaces.models import Channel
@@ -116,6 +116,7 @@ def follow(session: Session, state: JobState, error: BaseException | None, messa
     elif state is JobState.DEAD and message.state in (MessageState.SENDING, MessageState.QUEUED):
         message.state, message.failed_at = MessageState.FAILED, session.scalar(sa.select(now()))
         message.error = message.error or {"code": getattr(error, "code", ""), "title": type(error).__name__}
+        news.tell_status(session, message)
     elif state is JobState.CANCELLED and message.state in (MessageState.QUEUED, MessageState.FAILED):
         message.state = MessageState.CANCELLED
 
@@ -141,10 +142,12 @@ def _accepted(session: Session, message: Message, result: Accepted) -> None:
         return
     message.provider_id = result.provider_id
     message.accepted_at = message.accepted_at or moment
-    message.state = statuses.furthest(message.state, MessageState.ACCEPTED)
+    before, message.state = message.state, statuses.furthest(message.state, MessageState.ACCEPTED)
     if message.state is not MessageState.FAILED:
         message.error = None
     session.flush()
+    if message.state is not before:
+        news.tell_status(session, message)
     statuses.apply_parked(session, message.channel_id, result.provider_id)
     if result.wa_id or result.bsuid:
         _learn(session, message, result, moment)
@@ -161,6 +164,7 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     message.state = MessageState.UNKNOWN
     message.error = {"code": "unknown", "title": reason, "times": (message.error or {}).get("times", 0) + 1}
     log.warning("send.unknown", message_id=str(message.id), reason=reason)
+    news.tell_status(session, message)
     enqueue(
         session,
         "messages.settle",
