@@ -71,7 +71,7 @@ def delivered(session: Session, delivery_id: uuid.UUID, reply: Reply) -> None:
         return
     moment = _attempted(session, endpoint, delivery, reply)
     delivery.state, delivery.finished_at = DeliveryState.DELIVERED, moment
-    metrics.count("webhooks_delivered")
+    metrics.count("deliveries_done")
 
 
 def failed(session: Session, delivery_id: uuid.UUID, reply: Reply, claim: Claim) -> Outcome | None:
@@ -80,7 +80,7 @@ def failed(session: Session, delivery_id: uuid.UUID, reply: Reply, claim: Claim)
     if delivery is None:
         return None
     moment = _attempted(session, endpoint, delivery, reply)
-    metrics.count("webhooks_failed")
+    metrics.count("deliveries_failed")
     if delivery.state is not DeliveryState.PENDING:
         return None
     if endpoint is None or reply.status == GONE or reply.headers.get(_ABORT[0], "").strip().lower() == _ABORT[1]:

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import changed
+from crm_tasks.core.db import changed, transaction
 from crm_tasks.core.errors import Conflict, NotFound
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.enqueue import enqueue_many
@@ -111,6 +111,17 @@ def replay_missing(
         return [each.id for each in found]
     never = session.scalars(_never_had(endpoint, since).order_by(Event.id).limit(REPLAYED_AT_ONCE)).all()
     return publishing.deliver(session, workspace_id, [(event_id, endpoint_id) for event_id in never]) if never else []
+
+
+def replay_all(workspace_id: uuid.UUID, endpoint_id: uuid.UUID, *, since: datetime, actor: str) -> int:
+    """Do `replay_missing` until none is left, a transaction a batch; returns how many deliveries that were."""
+    total = 0
+    while True:
+        with transaction() as session:
+            done = replay_missing(session, workspace_id, endpoint_id, since=since, actor=actor)
+        if not done:
+            return total
+        total += len(done)
 
 
 def forget(session: Session, before: datetime) -> int:
