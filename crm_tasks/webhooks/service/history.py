@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import changed, transaction
+from crm_tasks.core.db import changed, now, transaction
 from crm_tasks.core.errors import Conflict, NotFound
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.enqueue import enqueue_many
@@ -89,12 +89,13 @@ def replay(session: Session, workspace_id: uuid.UUID, delivery_id: uuid.UUID, *,
 
 
 def replay_missing(
-    session: Session, workspace_id: uuid.UUID, endpoint_id: uuid.UUID, *, since: datetime, actor: str
+    session: Session, workspace_id: uuid.UUID, endpoint_id: uuid.UUID, *, since: datetime, until: datetime, actor: str
 ) -> list[uuid.UUID]:
     """Send again up to 500 deliveries of an endpoint that were not delivered, and begin those that it never had.
 
-    Counted are events since a moment of the types that the endpoint wants now. Returns the deliveries; the caller
-    commits and asks until none come.
+    Counted are events since a moment, of the types that the endpoint wants now; given up before `until`, so that what
+    fails again meanwhile does not come around for ever. Returns the deliveries; the caller commits and asks until
+    none come.
 
     Raises:
         NotFound: no such endpoint here. Conflict: it is disabled.
@@ -104,6 +105,7 @@ def replay_missing(
         Delivery.endpoint_id == endpoint_id,
         Delivery.created_at >= since,
         Delivery.state.in_((DeliveryState.FAILED, DeliveryState.CANCELLED)),
+        Delivery.finished_at <= until,
     )
     found = session.scalars(lost.order_by(Delivery.id).limit(REPLAYED_AT_ONCE).with_for_update()).all()
     if found:
@@ -115,10 +117,12 @@ def replay_missing(
 
 def replay_all(workspace_id: uuid.UUID, endpoint_id: uuid.UUID, *, since: datetime, actor: str) -> int:
     """Do `replay_missing` until none is left, a transaction a batch; returns how many deliveries that were."""
+    with transaction() as session:
+        until: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     total = 0
     while True:
         with transaction() as session:
-            done = replay_missing(session, workspace_id, endpoint_id, since=since, actor=actor)
+            done = replay_missing(session, workspace_id, endpoint_id, since=since, until=until, actor=actor)
         if not done:
             return total
         total += len(done)
