@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -94,5 +95,5 @@ def test_more_than_the_rate_wait_without_using_an_attempt(demo: Demo, there: Rec
     assert there.got == []
     assert [job.attempt for job in jobs()] == [0] * 5
     turns = [job.run_at for job in jobs()]
-    for earlier, later in zip(turns, turns[1:], strict=False):
+    for earlier, later in pairwise(turns):
         assert timedelta(seconds=0.5) < later - earlier < timedelta(seconds=1.5)
