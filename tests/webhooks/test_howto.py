@@ -34,7 +34,7 @@ def test_the_example_in_python_takes_what_is_sent_and_nothing_else(demo: Demo, t
     made = add(demo, there.url)
     tell_and_deliver(demo)
     (request,) = there.got
-    place: dict = {}
+    place: dict = {"__name__": __name__}
     exec(example("python").replace("whsec_…", made.secret), place)
     client = place["app"].test_client()
     assert client.post("/webhooks", data=request.body, headers=request.headers).status_code == 204
