@@ -13,7 +13,7 @@ from crm_tasks.core import db
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import MessageState
-from crm_tasks.messages.service import sending
+from crm_tasks.messages.service import handover, sending
 from crm_tasks.providers.provider import Unknown
 from crm_tasks.webhooks.models import Delivery, Event, EventType
 from crm_tasks.webhooks.service.publishing import News, publish, publish_many
@@ -214,3 +214,16 @@ def test_taking_in_a_hundred_messages_looks_once(demo: Demo) -> None:
     with statements() as seen:
         receive_all(ids)
     assert len([each for each in seen if "webhook_" in each]) == 1
+
+
+def test_a_person_who_takes_over_or_hands_back_updates_the_conversation(demo: Demo) -> None:
+    message = ours(demo, MessageState.QUEUED)
+    add(demo, AWAY)
+    for _ in range(2):  # the second time nothing changes
+        with db.transaction() as session:
+            handover.take_over(session, demo.workspace_id, message.conversation_id, actor="ann")
+    assert [type for type, _ in told()] == ["conversation.updated"]
+    for _ in range(2):
+        with db.transaction() as session:
+            handover.hand_back(session, demo.workspace_id, message.conversation_id)
+    assert [type for type, _ in told()] == ["conversation.updated"] * 2
