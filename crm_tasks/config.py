@@ -40,6 +40,7 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    sandbox_smtp_port: int
     # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
     sandbox_webhook_url: str
     sandbox_phone_number_id: str
@@ -72,6 +73,12 @@ class Settings:
     http_retries: int
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
+    window_margin: timedelta
+
+    media_path: Path
+    media_hosts: tuple[str, ...]
+    media_timeout: float
+    media_days: int
 
     ai_base_url: str
     ai_api_key: str = field(repr=False)
@@ -155,6 +162,7 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_smtp_port": env.int("SANDBOX_SMTP_PORT", 8925, validate=port),
         "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
         "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
         "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
@@ -183,6 +191,13 @@ def _values(env: Env, home: Path) -> dict:
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
+        "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
+        "media_hosts": tuple(
+            env.list("MEDIA_HOSTS", ["lookaside.fbsbx.com", "fbcdn.net", "whatsapp.net"], validate=some) or ()
+        ),
+        "media_timeout": env.float("MEDIA_TIMEOUT", 50.0, validate=positive),
+        "media_days": env.int("MEDIA_DAYS", 400, validate=check.Range(1)),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),
@@ -243,6 +258,8 @@ def _contradictions(values: dict) -> list[str]:
         found.append(
             "WEBHOOK_ALLOW_PRIVATE: Refused in production: customers could reach the network behind this system."
         )
+    if values["media_timeout"] >= values["queues"]["messages"].time_limit:
+        found.append("MEDIA_TIMEOUT: Must be less than QUEUE_MESSAGES_TIME_LIMIT, in which a file is fetched.")
     if values["env"] in ("staging", "production"):
         found += _development_secrets(values)
     return found

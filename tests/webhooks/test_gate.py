@@ -89,7 +89,7 @@ def test_while_it_fails_one_request_tries_whether_it_is_back(demo: Demo, there: 
 def test_more_than_the_rate_wait_without_using_an_attempt(demo: Demo, there: Receiver) -> None:
     made = add(demo, there.url, rate=1)
     in_a_minute = round((time.time() + 60) * 1_000_000)
-    manager().client().set(f"{settings().key_prefix}pace:webhook:{made.id}", in_a_minute, px=100_000)
+    manager().client().hset(f"{settings().key_prefix}pace:webhook:{made.id}", "low", in_a_minute)
     due(demo, 5)
     work_off()
     assert there.got == []

@@ -14,11 +14,14 @@ from webapp.api import (
     events,
     holds,
     jobs,
+    media,
     messages,
     policies,
     queues,
     scheduled,
+    shapes,
     suppressions,
+    templates,
     webhooks,
 )
 from webapp.api.reading import Blueprint
@@ -31,10 +34,12 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
     room.blueprint
     for room in (
         messages,
+        media,
         scheduled,
         conversations,
         suppressions,
         policies,
+        templates,
         jobs,
         dead_letters,
         holds,
@@ -67,6 +72,7 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
+    shapes.describe(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=PREFIX)
     app.before_request(_guard)

@@ -17,8 +17,9 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import news
+from crm_tasks.messages.service import failures, news
 from crm_tasks.providers.whatsapp.webhook import Status
+from crm_tasks.webhooks.service.publishing import News
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -44,19 +45,25 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
         messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     known = _known(session, channel.id, reported, messages)
-    rows, told = [], []
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[Message, dict[str, Any]]] = []
+    told: list[tuple[uuid.UUID, News]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
         if _key(status) not in known:
             known.add(_key(status))
             rows.append(row)
+            if message is not None and row["status"] == MessageState.FAILED:
+                failed.append((message, row))
         if message is not None and _raise(message, row):
             told.append((message.workspace_id, news.status(message, row["occurred_at"])))
     if rows:
         session.execute(insert(StatusEvent), rows)
     session.flush()
     news.tell(session, told)
+    for message, row in failed:
+        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
 
 
 def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
@@ -86,6 +93,10 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
             told.append((message.workspace_id, news.status(message, event.occurred_at)))
     session.flush()
     news.tell(session, told)
+    channel = session.get_one(Channel, channel_id)
+    for event in parked:
+        if event.status == MessageState.FAILED:
+            failures.reported(session, channel, message, error_of(event.detail), at=event.occurred_at)
 
 
 def furthest(current: MessageState, reported: MessageState) -> MessageState:

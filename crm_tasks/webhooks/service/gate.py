@@ -1,6 +1,8 @@
 """When an endpoint may be called: at its rate, so many at once, and rarely while it does nothing but fail.
 
-An endpoint that is dead costs a worker one request now and then, and nobody else a delay.
+An endpoint that is dead costs a worker one request now and then, and nobody else a delay. It rests after failures in a
+row and not, as behind `core.breaker`, after ten within 30 seconds: one that runs into the timeout each time would never
+have so many.
 """
 
 import random
@@ -31,14 +33,15 @@ def enter(session: Session, endpoint: Endpoint, delivery: Delivery, at: datetime
     if endpoint.rests_until is not None and endpoint.rests_until > at:
         # Spread, as everything that waits for it would come back at one moment.
         raise Snooze(_spread(endpoint.rests_until - at), "the endpoint rests after failures", code="webhook_rest")
-    reserved, wait = pace.slot(f"webhook:{endpoint.id}", timedelta(seconds=1) / endpoint.rate)
-    if not reserved:
-        raise Snooze(wait, "the endpoint's rate", code="webhook_rate")
+    slot = pace.reserve([pace.Bucket(f"webhook:{endpoint.id}", endpoint.rate)])
+    if not slot.reserved:
+        raise Snooze(slot.wait, "the endpoint's rate", code="webhook_rate")
     room = 1 if endpoint.failures >= DEAD_AFTER else endpoint.concurrency
     if _under_way(session, endpoint, delivery, at) >= room:
+        pace.give_back(slot)
         raise Snooze(_spread(_BUSY), "the endpoint has enough at once", code="webhook_busy")
     delivery.under_way_until = at + timedelta(seconds=settings().webhook_timeout) + _MARGIN
-    return wait
+    return slot.wait
 
 
 def leave(endpoint: Endpoint, delivery: Delivery, at: datetime, *, ok: bool, asked: timedelta | None = None) -> None:
