@@ -91,6 +91,8 @@ class Settings:
     alert_smtp_url: str = field(repr=False)
     alert_from: str
 
+    webhook_allow_private: bool
+    webhook_timeout: float
     webhook_max_bytes: int
     ingest_timeout: float
     ingest_queue: int
@@ -214,6 +216,8 @@ def _values(env: Env, home: Path) -> dict:
         "reply_window": _duration(env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
         "alert_smtp_url": env.str("ALERT_SMTP_URL", ""),
         "alert_from": env.str("ALERT_FROM", "crm@localhost", validate=some),
+        "webhook_allow_private": _allows_private(env),
+        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=check.Range(1, 25)),
         "webhook_max_bytes": env.int("WEBHOOK_MAX_BYTES", 3 * 1024 * 1024, validate=check.Range(1024)),
         "ingest_timeout": env.float("INGEST_TIMEOUT", 2.0, validate=positive),
         "ingest_queue": env.int("INGEST_QUEUE", 2000, validate=check.Range(1)),
@@ -226,6 +230,12 @@ def _values(env: Env, home: Path) -> dict:
         "cleanup_retention": timedelta(days=env.int("DB_CLEANUP_RETENTION_DAYS", 30, validate=check.Range(1)) or 0),
         "credentials_cache_ttl": _duration(env.int("CREDENTIALS_CACHE_TTL_MS", 300_000, validate=check.Range(1)), 1000),
     }
+
+
+def _allows_private(env: Env) -> bool:
+    """Say whether webhooks may go to plain http and to private addresses: by default where one develops and tests."""
+    given = env.bool("WEBHOOK_ALLOW_PRIVATE", None)
+    return env.str("CRM_ENV", "development") in ("development", "test") if given is None else given
 
 
 def _duration(value: float | None, per_second: int = 1) -> timedelta:
@@ -254,6 +264,10 @@ def _contradictions(values: dict) -> list[str]:
         found.append("HTTP_TIMEOUT: Must be less than LEASE - LEASE_RENEWAL, or no send could be sure of its lease.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
+    if values["webhook_allow_private"] and values["env"] == "production":
+        found.append(
+            "WEBHOOK_ALLOW_PRIVATE: Refused in production: customers could reach the network behind this system."
+        )
     if values["media_timeout"] >= values["queues"]["messages"].time_limit:
         found.append("MEDIA_TIMEOUT: Must be less than QUEUE_MESSAGES_TIME_LIMIT, in which a file is fetched.")
     if values["alert_smtp_url"] and not _is_smtp(values["alert_smtp_url"]):

@@ -9,6 +9,7 @@ from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
 from crm_tasks.notifications import models as notifications
 from crm_tasks.templates import models as templates
+from crm_tasks.webhooks import models as webhooks
 from crm_tasks.workspaces import models as workspaces
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "notifications",
     "pace",
     "templates",
+    "webhooks",
     "workspaces",
 ]

@@ -115,7 +115,7 @@ def test_an_encryption_key_is_new_each_time_and_can_be_rotated_to(demo: Demo) ->
     first, second = said("key", "encryption"), said("key", "encryption")
     assert first != second
     ((before,),) = execute("SELECT credentials FROM channels")
-    assert said("key", "rotate") == "1 channels are encrypted with the first key.\n"
+    assert said("key", "rotate") == "1 channels and 0 webhook endpoints are encrypted with the first key.\n"
     ((after,),) = execute("SELECT credentials FROM channels")
     assert bytes(before) != bytes(after)
     assert one(Channel).credentials["access_token"] == demo.access_token

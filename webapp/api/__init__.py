@@ -23,6 +23,7 @@ from webapp.api import (
     shapes,
     suppressions,
     templates,
+    webhooks,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -46,6 +47,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         queues,
         events,
         notifications,
+        webhooks,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}

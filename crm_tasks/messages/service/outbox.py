@@ -17,7 +17,7 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
-from crm_tasks.messages.service import admission, attachments
+from crm_tasks.messages.service import admission, attachments, news
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Provider
@@ -131,6 +131,8 @@ def send_in(
     message.job_id = enqueue_send(session, message, provider, priority=new.priority, run_at=due)
     session.flush()
     session.refresh(message)
+    updated = news.updated(conversation_id, contact_id, channel.id, moment)
+    news.tell(session, [(channel.workspace_id, updated)])
     return message
 
 

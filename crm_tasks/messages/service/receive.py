@@ -8,6 +8,8 @@ quarantined alone.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -27,7 +29,7 @@ from crm_tasks.messages.models import (
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import accounts, attachments, optout, statuses
+from crm_tasks.messages.service import accounts, attachments, news, optout, statuses
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
@@ -38,6 +40,7 @@ from crm_tasks.providers.whatsapp.webhook import (
     Status,
     Update,
 )
+from crm_tasks.webhooks.service.publishing import News
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -115,6 +118,7 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
             collected.append((_sort_key(update), channel, update, item.event))
     # Stable: what one person sent stays in the order of its arrival.
     collected.sort(key=lambda entry: entry[0])
+    told: list[tuple[uuid.UUID, News]] = []
     by_channel: dict[uuid.UUID, list[tuple[Status, uuid.UUID]]] = {}
     channels: dict[uuid.UUID, Channel] = {}
     for _, channel, update, event in collected:
@@ -123,7 +127,7 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 channels[channel.id] = channel
                 by_channel.setdefault(channel.id, []).append((update, event.id))
             case InboundMessage():
-                _message(session, channel, update, event)
+                told += [(channel.workspace_id, each) for each in _message(session, channel, update, event)]
             case IdentityChange():
                 contacts.change_identity(
                     session,
@@ -136,6 +140,7 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 accounts.apply(session, channel, update, event)
     for channel_id in sorted(by_channel):
         statuses.apply(session, channels[channel_id], by_channel[channel_id])
+    news.tell(session, told)
 
 
 def _sort_key(update: Update) -> str:
@@ -151,43 +156,39 @@ def _sort_key(update: Update) -> str:
 # --- messages ----------------------------------------------------------------------------------------------------
 
 
-def _message(session: Session, channel: Channel, update: InboundMessage, event: InboundEvent) -> None:
+def _message(session: Session, channel: Channel, update: InboundMessage, event: InboundEvent) -> list[News]:
+    """Keep a message and return what is to be told of it."""
     at = update.at or event.received_at
     if _known(session, channel.id, update.id):
-        return
+        return []
     contact_id = contacts.resolve(session, channel.workspace_id, accounts.names_of(update.person), at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
-    message_id = new_id()
     file = attachments.of_customer(update.type, update.content)
     media_id = new_id() if file else None
-    inserted = session.execute(
-        insert(Message)
-        .values(
-            id=message_id,
-            workspace_id=channel.workspace_id,
-            channel_id=channel.id,
-            conversation_id=conversation_id,
-            contact_id=contact_id,
-            direction=Direction.OUT if update.echo else Direction.IN,
-            state=MessageState.ACCEPTED if update.echo else MessageState.RECEIVED,
-            type=update.type,
-            content=update.content,
-            text=update.text,
-            author="app" if update.echo else "customer",
-            occurred_at=at,
-            provider_id=update.id,
-            context_provider_id=update.context_id,
-            target_provider_id=update.target_id,
-            event_id=event.id,
-            trace_id=event.id,
-            raw=update.raw,
-            media_id=media_id,
-        )
-        .on_conflict_do_nothing(index_elements=["channel_id", "provider_id"])
-        .returning(Message.id)
-    ).first()
-    if inserted is None:  # another worker was faster with a duplicate of this event
-        return
+    row: dict[str, Any] = {
+        "id": new_id(),
+        "workspace_id": channel.workspace_id,
+        "channel_id": channel.id,
+        "conversation_id": conversation_id,
+        "contact_id": contact_id,
+        "direction": Direction.OUT if update.echo else Direction.IN,
+        "state": MessageState.ACCEPTED if update.echo else MessageState.RECEIVED,
+        "type": update.type,
+        "content": update.content,
+        "text": update.text,
+        "author": "app" if update.echo else "customer",
+        "occurred_at": at,
+        "provider_id": update.id,
+        "context_provider_id": update.context_id,
+        "target_provider_id": update.target_id,
+        "event_id": event.id,
+        "trace_id": event.id,
+        "raw": update.raw,
+        "media_id": media_id,
+    }
+    statement = insert(Message).values(row).on_conflict_do_nothing(index_elements=["channel_id", "provider_id"])
+    if session.execute(statement.returning(Message.id)).first() is None:
+        return []  # another worker was faster with a duplicate of this event
     said_something = not update.echo and update.type not in ABOUT_OTHERS
     touch(session, conversation_id, at, inbound=said_something)
     if said_something:
@@ -196,10 +197,10 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
         fetching.want(session, channel, file, media_id=media_id, at=at)
     if update.echo:
         statuses.apply_parked(session, channel.id, update.id)
-    elif optout.heard(session, channel, update, optout.Where(contact_id, conversation_id, message_id), at=at):
-        return
-    elif _wants_answer(session, channel, update):
-        _ask_for_answer(session, channel, conversation_id, message_id, event)
+    elif _asks(session, channel, update, optout.Where(contact_id, conversation_id, row["id"]), at):
+        _ask_for_answer(session, channel, conversation_id, row["id"], event)
+    about = [] if update.echo else [news.received(row)]
+    return [*about, news.updated(conversation_id, contact_id, channel.id, at)]
 
 
 def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
@@ -208,6 +209,11 @@ def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
+
+
+def _asks(session: Session, channel: Channel, update: InboundMessage, where: optout.Where, at: datetime) -> bool:
+    """Say whether a message is to be answered: not one that was a word to opt out or in, which is obeyed here."""
+    return not optout.heard(session, channel, update, where, at=at) and _wants_answer(session, channel, update)
 
 
 def _wants_answer(session: Session, channel: Channel, update: InboundMessage) -> bool:

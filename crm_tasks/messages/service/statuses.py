@@ -17,8 +17,9 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import failures
+from crm_tasks.messages.service import failures, news
 from crm_tasks.providers.whatsapp.webhook import Status
+from crm_tasks.webhooks.service.publishing import News
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -46,6 +47,7 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
     known = _known(session, channel.id, reported, messages)
     rows: list[dict[str, Any]] = []
     failed: list[tuple[Message, dict[str, Any]]] = []
+    told: list[tuple[uuid.UUID, News]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
@@ -54,11 +56,12 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
             rows.append(row)
             if message is not None and row["status"] == MessageState.FAILED:
                 failed.append((message, row))
-        if message is not None:
-            _raise(message, row)
+        if message is not None and _raise(message, row):
+            told.append((message.workspace_id, news.status(message, row["occurred_at"])))
     if rows:
         session.execute(insert(StatusEvent), rows)
     session.flush()
+    news.tell(session, told)
     for message, row in failed:
         failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
 
@@ -83,10 +86,13 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
+    told = []
     for event in parked:
         event.message_id = message.id
-        _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail})
+        if _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail}):
+            told.append((message.workspace_id, news.status(message, event.occurred_at)))
     session.flush()
+    news.tell(session, told)
     channel = session.get_one(Channel, channel_id)
     for event in parked:
         if event.status == MessageState.FAILED:
@@ -179,12 +185,12 @@ def _is_first(status: Status, message: Message | None) -> bool:
     return message is not None and state is not None and getattr(message, _REACHED[state]) is None
 
 
-def _raise(message: Message, row: dict[str, Any]) -> None:
-    """Let a message show a report; the first report of each status gives its time."""
+def _raise(message: Message, row: dict[str, Any]) -> bool:
+    """Let a message show a report; the first report of each status gives its time. True if its state is another."""
     message.provider_id = message.provider_id or row.get("provider_id")
     state = _STATES.get(row["status"])
     if state is None:
-        return
+        return False
     column = _REACHED[state]
     known = getattr(message, column)
     setattr(message, column, min(known, row["occurred_at"]) if known else row["occurred_at"])
@@ -195,7 +201,8 @@ def _raise(message: Message, row: dict[str, Any]) -> None:
         message.error = error_of(row["detail"]) or message.error
     elif further in RANK:
         message.error = None
-    message.state = further
+    before, message.state = message.state, further
+    return further is not before
 
 
 def error_of(detail: dict[str, Any]) -> dict[str, Any] | None:
