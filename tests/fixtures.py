@@ -103,16 +103,17 @@ def make_demo(*, number: str = NUMBER, base_url: str = "http://127.0.0.1:9", nam
     """Make a workspace with one channel."""
     from crm_tasks.core import db
     from crm_tasks.workspaces import service
-    from crm_tasks.workspaces.models import ChannelKind
 
     new = service.NewChannel(
-        kind=ChannelKind.WHATSAPP,
+        kind="whatsapp",
         name="Number",
-        phone_number_id=number,
-        waba_id=f"9{number}",
-        access_token=f"token-of-{number}",
-        app_secret=f"secret-of-{number}",
-        verify_token=f"verify-{number}",
+        values={
+            "phone_number_id": number,
+            "waba_id": f"9{number}",
+            "access_token": f"token-of-{number}",
+            "app_secret": f"secret-of-{number}",
+            "verify_token": f"verify-{number}",
+        },
         base_url=base_url,
     )
     with db.transaction() as session:
@@ -123,10 +124,10 @@ def make_demo(*, number: str = NUMBER, base_url: str = "http://127.0.0.1:9", nam
             workspace.id,
             channel.id,
             number,
-            new.waba_id or "",
-            new.access_token,
-            new.app_secret,
-            new.verify_token,
+            f"9{number}",
+            f"token-of-{number}",
+            f"secret-of-{number}",
+            f"verify-{number}",
             key,
         )
 

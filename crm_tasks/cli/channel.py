@@ -1,13 +1,16 @@
 """`crm channel`."""
 
 import uuid
+from pathlib import Path
+from typing import Any
 
 import click
 
 from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
+from crm_tasks.providers.registry import PROVIDERS
 from crm_tasks.workspaces import service
-from crm_tasks.workspaces.models import Channel, ChannelKind, UnknownPolicy
+from crm_tasks.workspaces.models import Channel, UnknownPolicy
 
 
 @click.group()
@@ -16,25 +19,42 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--kind", type=OneOf(ChannelKind), default=ChannelKind.WHATSAPP.value, show_default=True)
+@click.option("--kind", type=OneOf(PROVIDERS), default="whatsapp", show_default=True)
 @click.option("--name", required=True)
-@click.option("--phone-number-id", required=True)
+@click.option("--phone-number-id")
 @click.option("--waba-id")
 @click.option("--display-phone-number")
-@click.option("--token", required=True, help="Access token.", envvar="CHANNEL_TOKEN")
-@click.option("--app-secret", required=True, envvar="CHANNEL_APP_SECRET")
-@click.option("--verify-token", required=True, envvar="CHANNEL_VERIFY_TOKEN")
+@click.option("--token", help="Access token.", envvar="CHANNEL_TOKEN")
+@click.option("--app-secret", envvar="CHANNEL_APP_SECRET")
+@click.option("--verify-token", envvar="CHANNEL_VERIFY_TOKEN")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="What else its kind needs; @FILE reads one.")
 @click.option("--base-url", help="Where the API is; Meta's by default.")
 @click.option("--api-version")
 @click.option("--unknown-policy", type=OneOf(UnknownPolicy), default=UnknownPolicy.HOLD.value)
 @click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
 @as_json
 def add(
-    kind: str, token: str, unknown_policy: str, workspace_id: uuid.UUID | None, as_json: bool, **fields: str
+    kind: str,
+    name: str,
+    display_phone_number: str | None,
+    base_url: str | None,
+    api_version: str | None,
+    unknown_policy: str,
+    workspace_id: uuid.UUID | None,
+    as_json: bool,
+    others: tuple[str, ...],
+    **values: str | None,
 ) -> None:
-    """Add a channel. Secrets can come from CHANNEL_TOKEN, CHANNEL_APP_SECRET and CHANNEL_VERIFY_TOKEN."""
+    """Add a channel. Secrets can come from CHANNEL_TOKEN, CHANNEL_APP_SECRET and CHANNEL_VERIFY_TOKEN, or a file."""
+    values["access_token"] = values.pop("token")
     new = service.NewChannel(
-        kind=ChannelKind(kind), access_token=token, unknown_policy=UnknownPolicy(unknown_policy), **fields
+        kind=kind,
+        name=name,
+        values={**{key: value for key, value in values.items() if value}, **dict(map(_pair, others))},
+        display_phone_number=display_phone_number,
+        base_url=base_url,
+        api_version=api_version,
+        unknown_policy=UnknownPolicy(unknown_policy),
     )
     with transaction() as session:
         workspace = service.only(session, workspace_id)
@@ -73,7 +93,33 @@ def rotate_secret(channel_id: uuid.UUID, app_secret: str, workspace_id: uuid.UUI
     click.echo(f"{channel.name} accepts {len(channel.signed_by)} app secrets.")
 
 
-def _plain(channel: Channel) -> dict[str, str | None]:
+@command.command()
+def kinds() -> None:
+    """List the kinds of channel, and what each needs."""
+    print_table(
+        ("kind", "needs", "what it is"),
+        [
+            (kind.kind, need.name if need.required and need.default is None else f"[{need.name}]", need.what)
+            for kind in PROVIDERS.values()
+            for need in kind.needs
+        ],
+        empty="",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE.", param_hint="--set")
+    if value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text().strip()
+        except (OSError, UnicodeError):
+            raise click.BadParameter(f"The file {value[1:]} cannot be read.", param_hint="--set") from None
+    return name.replace("-", "_"), value
+
+
+def _plain(channel: Channel) -> dict[str, Any]:
     return {
         "id": str(channel.id),
         "workspace_id": str(channel.workspace_id),
@@ -83,5 +129,6 @@ def _plain(channel: Channel) -> dict[str, str | None]:
         "waba_id": channel.waba_id,
         "base_url": channel.base_url,
         "api_version": channel.api_version,
+        "settings": channel.settings,
         "unknown_policy": channel.unknown_policy,
     }

@@ -17,6 +17,7 @@ class IdentityKind(StrEnum):
     WA_ID = "wa_id"
     BSUID = "bsuid"
     PARENT_BSUID = "parent_bsuid"
+    EMAIL = "email"
 
 
 class Contact(Base):
@@ -32,6 +33,9 @@ class Contact(Base):
     # When the profile was last seen, so that an old event never overwrites a newer name.
     profile_at: Mapped[Moment | None]
     attributes: Mapped[Json]
+    # IANA name and BCP 47 tag; without a time zone the phone number's is taken.
+    time_zone: Mapped[str | None]
+    locale: Mapped[str | None]
     # Another contact that events show to be the same person; never merged without one's decision.
     duplicate_of: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("contacts.id", ondelete="SET NULL"))
     created_at: Mapped[CreatedAt]
@@ -69,4 +73,61 @@ class Identity(Base):
             "value",
             postgresql_where=sa.text("retired_at IS NOT NULL"),
         ),
+    )
+
+
+class SuppressionScope(StrEnum):
+    """What somebody does not want: marketing, or anything at all."""
+
+    MARKETING = "marketing"
+    ALL = "all"
+
+
+class Suppression(Base):
+    """Whether an address may be written to. The newest word of its owner counts; an import is never one."""
+
+    __tablename__ = "suppressions"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID]
+    # `whatsapp`, `sms`, `email`, or `*` for all.
+    medium: Mapped[str]
+    # E.164, a business-scoped user id or an e-mail address in lower case.
+    address: Mapped[str]
+    scope: Mapped[SuppressionScope] = mapped_column(Choice(SuppressionScope))
+    active: Mapped[bool]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    # What proves it: the message, the webhook event or the request.
+    evidence: Mapped[Json]
+    changed_at: Mapped[Moment]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        state_check("scope", SuppressionScope),
+        sa.UniqueConstraint("workspace_id", "address", "medium", "scope"),
+        sa.Index("ix_suppressions_workspace_id", "workspace_id", "id"),
+    )
+
+
+class ConsentEvent(Base):
+    """One word of consent or refusal, as it came: the history behind a suppression."""
+
+    __tablename__ = "consent_events"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID]
+    medium: Mapped[str]
+    address: Mapped[str]
+    scope: Mapped[SuppressionScope] = mapped_column(Choice(SuppressionScope))
+    allowed: Mapped[bool]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    evidence: Mapped[Json]
+    occurred_at: Mapped[Moment]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        state_check("scope", SuppressionScope),
+        sa.Index("ix_consent_events_address", "workspace_id", "address", "id"),
     )

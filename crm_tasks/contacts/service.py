@@ -17,7 +17,13 @@ from crm_tasks.core.types import new_id
 
 Key = tuple[IdentityKind, str]
 # A number leads, as people know each other by it; then the ids that only this business sees.
-_LEADING = (IdentityKind.WA_ID, IdentityKind.PHONE, IdentityKind.BSUID, IdentityKind.PARENT_BSUID)
+_LEADING = (
+    IdentityKind.WA_ID,
+    IdentityKind.PHONE,
+    IdentityKind.BSUID,
+    IdentityKind.PARENT_BSUID,
+    IdentityKind.EMAIL,
+)
 # What a person can give up and somebody else can get.
 _RECYCLED = (IdentityKind.WA_ID, IdentityKind.PHONE)
 _TURNS = sa.text("SELECT pg_advisory_xact_lock(hashtext(name)) FROM unnest(cast(:names AS text[])) AS name")
@@ -31,6 +37,7 @@ class Names:
     wa_id: str | None = None
     bsuid: str | None = None
     parent_bsuid: str | None = None
+    email: str | None = None
     name: str | None = None
     username: str | None = None
 
@@ -43,6 +50,7 @@ class Names:
             IdentityKind.PHONE: phone,
             IdentityKind.BSUID: self.bsuid,
             IdentityKind.PARENT_BSUID: self.parent_bsuid,
+            IdentityKind.EMAIL: self.email,
         }
         return [(kind, value) for kind in _LEADING if (value := given[kind])]
 

@@ -77,6 +77,9 @@ class Conversation(Base):
     # The customer's last word: the 24-hour window counts from it.
     last_inbound_at: Mapped[Moment | None]
     last_message_at: Mapped[Moment | None]
+    # Since when a person answers here: nothing automatic is sent meanwhile.
+    human_since: Mapped[Moment | None]
+    human_by: Mapped[str | None]
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
@@ -93,6 +96,15 @@ class Direction(StrEnum):
 
     IN = "in"
     OUT = "out"
+
+
+class Category(StrEnum):
+    """What a message is for; WhatsApp's names, used on every channel. `service` answers what a customer asked."""
+
+    MARKETING = "marketing"
+    UTILITY = "utility"
+    AUTHENTICATION = "authentication"
+    SERVICE = "service"
 
 
 class MessageState(StrEnum):
@@ -156,6 +168,18 @@ class Message(Base):
     trace_id: Mapped[uuid.UUID | None]
     raw: Mapped[Any | None] = mapped_column(JSON)
 
+    # What was asked for beside the words: what it is for, not before when, and what instead if it cannot be
+    # (`template` outside the window, `channels` on a definite refusal); `fallback_of` is the message it stands in for.
+    category: Mapped[Category] = mapped_column(Choice(Category), server_default=Category.SERVICE)
+    scheduled_for: Mapped[Moment | None]
+    fallback: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    fallback_of: Mapped[uuid.UUID | None]
+    # Parts that an SMS has, and what the message costs by the workspace's prices, in millionths of its currency.
+    parts: Mapped[int | None] = mapped_column(sa.SmallInteger)
+    cost: Mapped[int | None] = mapped_column(sa.BigInteger)
+    # What the last look found against sending it, or sending it now.
+    gates: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+
     # Sending: which job and which claim of it, how it went, when each status was reached.
     job_id: Mapped[uuid.UUID | None]
     claim_no: Mapped[int | None]
@@ -170,6 +194,7 @@ class Message(Base):
     __table_args__ = (
         state_check("direction", Direction),
         state_check("state", MessageState),
+        state_check("category", Category),
         sa.Index("uq_messages_provider_id", "channel_id", "provider_id", unique=True),
         sa.Index("ix_messages_history", "conversation_id", "occurred_at", "id"),
         sa.Index(
@@ -183,6 +208,26 @@ class Message(Base):
             "state",
             "id",
             postgresql_where=sa.text("state IN ('planned', 'queued', 'sending', 'unknown')"),
+        ),
+        sa.Index(
+            "ix_messages_scheduled",
+            "workspace_id",
+            "scheduled_for",
+            "id",
+            postgresql_where=sa.text("state = 'queued' AND scheduled_for IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_messages_marketing",
+            "contact_id",
+            "occurred_at",
+            postgresql_where=sa.text("direction = 'out' AND category = 'marketing'"),
+        ),
+        sa.Index(
+            "ix_messages_cost",
+            "workspace_id",
+            "accepted_at",
+            postgresql_include=["cost"],
+            postgresql_where=sa.text("cost IS NOT NULL"),
         ),
     )
 

@@ -13,8 +13,7 @@ from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import sending
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.providers import http
-from crm_tasks.providers.whatsapp import client
-from crm_tasks.providers.whatsapp.errors import Refusal
+from crm_tasks.providers.provider import Refusal
 
 log = get_logger(__name__)
 
@@ -53,9 +52,11 @@ def send(message_id: str) -> None:
         order = sending.begin(session, wanted, claim)
     if order is None:
         return
+    if isinstance(order, Snooze):
+        raise order
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    result = client.send(order.sender, order.message, callback_data=str(order.message_id))
+    result = order.provider.send(order.sender, order.message)
     if isinstance(result, Refusal):
         with transaction() as session:
             outcome = sending.refused(session, wanted, claim, result)

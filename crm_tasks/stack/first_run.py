@@ -17,7 +17,7 @@ from crm_tasks.core import db, log, migrate
 from crm_tasks.stack import announce, environment, home
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces import users
-from crm_tasks.workspaces.models import Channel, ChannelKind, User, Workspace
+from crm_tasks.workspaces.models import Channel, User, Workspace
 
 ADMIN = "admin@example.com"
 
@@ -68,14 +68,16 @@ def _demo_channel(session: Session, workspace: Workspace, config: Settings) -> d
         session,
         workspace.id,
         workspaces.NewChannel(
-            kind=ChannelKind.WHATSAPP,
+            kind="whatsapp",
             name="Sandbox",
-            phone_number_id=config.sandbox_phone_number_id,
-            waba_id=config.sandbox_waba_id,
+            values={
+                "phone_number_id": config.sandbox_phone_number_id,
+                "waba_id": config.sandbox_waba_id,
+                "access_token": config.sandbox_access_token,
+                "app_secret": config.sandbox_app_secret,
+                "verify_token": config.sandbox_verify_token,
+            },
             display_phone_number=config.sandbox_display_phone_number,
-            access_token=config.sandbox_access_token,
-            app_secret=config.sandbox_app_secret,
-            verify_token=config.sandbox_verify_token,
             base_url=_sandbox_address(config),
         ),
     )

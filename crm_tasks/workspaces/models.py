@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crm_tasks.core.crypto import Encrypted
 from crm_tasks.core.db import Base
-from crm_tasks.core.types import Choice, CreatedAt, Id, Moment, Texts, state_check
+from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, Texts, state_check
 
 
 class Workspace(Base):
@@ -27,12 +27,6 @@ class Workspace(Base):
     created_at: Mapped[CreatedAt]
 
 
-class ChannelKind(StrEnum):
-    """What a channel speaks."""
-
-    WHATSAPP = "whatsapp"
-
-
 class UnknownPolicy(StrEnum):
     """What happens to a send whose outcome nobody knows: wait for a person, or send again."""
 
@@ -41,20 +35,23 @@ class UnknownPolicy(StrEnum):
 
 
 class Channel(Base):
-    """A way to reach customers: for WhatsApp one business phone number."""
+    """A way to reach customers: for WhatsApp one business phone number. `kind` names its provider."""
 
     __tablename__ = "channels"
 
     id: Mapped[Id]
     workspace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
-    kind: Mapped[ChannelKind] = mapped_column(Choice(ChannelKind))
+    kind: Mapped[str]
     name: Mapped[str]
-    base_url: Mapped[str]
-    api_version: Mapped[str]
-    phone_number_id: Mapped[str]
+    # Where the provider is, if not where it always is.
+    base_url: Mapped[str] = mapped_column(server_default="")
+    # What a channel of its kind needs beside these and is no secret; limits, such as `per_second`, are here too.
+    settings: Mapped[Json]
+    api_version: Mapped[str | None]
+    phone_number_id: Mapped[str | None]
     waba_id: Mapped[str | None]
     display_phone_number: Mapped[str | None]
-    # access_token, app_secrets (newest first; two while one is exchanged), verify_token
+    # The secrets that its provider needs; app_secrets (newest first) are two while one is exchanged.
     credentials: Mapped[dict[str, Any]] = mapped_column(Encrypted)
     # Names of the app secrets, so that an event can say which one signed it.
     signed_by: Mapped[Texts]
@@ -62,11 +59,24 @@ class Channel(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
-        state_check("kind", ChannelKind),
         state_check("unknown_policy", UnknownPolicy),
         sa.UniqueConstraint("kind", "phone_number_id"),
         sa.Index("ix_channels_waba_id", "waba_id"),
     )
+
+
+class Policy(Base):
+    """A rule of a workspace about its messages, such as quiet hours, and who set it."""
+
+    __tablename__ = "policies"
+
+    workspace_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[Json]
+    set_by: Mapped[str]
+    set_at: Mapped[CreatedAt]
 
 
 class ApiKey(Base):

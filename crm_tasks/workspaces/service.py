@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
-from crm_tasks.workspaces.models import ApiKey, Channel, ChannelKind, UnknownPolicy, Workspace
+from crm_tasks.providers import registry
+from crm_tasks.providers.provider import Provider, Sender
+from crm_tasks.workspaces.models import ApiKey, Channel, UnknownPolicy, Workspace
 
 KEY_PREFIX = "crm_"
 
@@ -81,15 +83,11 @@ def only(session: Session, workspace_id: uuid.UUID | None) -> Workspace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewChannel:
-    """What is needed to add a channel."""
+    """What is needed to add a channel. `values` are those that its provider needs, by name."""
 
-    kind: ChannelKind
+    kind: str
     name: str
-    phone_number_id: str
-    access_token: str
-    app_secret: str
-    verify_token: str
-    waba_id: str | None = None
+    values: Mapping[str, Any]
     display_phone_number: str | None = None
     base_url: str | None = None
     api_version: str | None = None
@@ -103,40 +101,70 @@ def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> C
         NotFound: no such workspace. Invalid: something is missing. Conflict: the number belongs to a channel already.
     """
     workspace = get(session, workspace_id)
-    _check_channel(new)
-    query = sa.select(Channel.id).where(Channel.kind == new.kind, Channel.phone_number_id == new.phone_number_id)
-    if session.scalar(query) is not None:
-        raise Conflict(f"The number {new.phone_number_id} belongs to a channel already.", code="channel_exists")
-    config = settings()
+    kind = registry.provider(new.kind)
+    values = _checked_values(new, kind)
+    number = values.pop("phone_number_id", None)
+    query = sa.select(Channel.id).where(Channel.kind == new.kind, Channel.phone_number_id == number)
+    if number and session.scalar(query) is not None:
+        raise Conflict(f"The number {number} belongs to a channel already.", code="channel_exists")
+    secret = {need.name for need in kind.needs if need.secret}
+    credentials: dict[str, Any] = {name: value for name, value in values.items() if name in secret}
+    if app_secret := credentials.pop("app_secret", None):
+        credentials["app_secrets"] = [app_secret]
     channel = Channel(
         workspace_id=workspace.id,
         kind=new.kind,
         name=new.name.strip(),
-        base_url=(new.base_url or config.whatsapp_base_url).rstrip("/"),
-        api_version=new.api_version or config.whatsapp_api_version,
-        phone_number_id=new.phone_number_id,
-        waba_id=new.waba_id,
+        base_url=(new.base_url or "").rstrip("/"),
+        phone_number_id=number,
+        waba_id=values.pop("waba_id", None),
         display_phone_number=new.display_phone_number,
-        credentials={
-            "access_token": new.access_token,
-            "app_secrets": [new.app_secret],
-            "verify_token": new.verify_token,
-        },
-        signed_by=[crypto.secret_fingerprint(new.app_secret)],
+        settings={name: value for name, value in values.items() if name not in secret},
+        credentials=credentials,
+        signed_by=[crypto.secret_fingerprint(each) for each in credentials.get("app_secrets", ())],
         unknown_policy=new.unknown_policy,
     )
+    if new.kind == "whatsapp":
+        channel.base_url = channel.base_url or settings().whatsapp_base_url.rstrip("/")
+        channel.api_version = new.api_version or settings().whatsapp_api_version
     session.add(channel)
     session.flush()
     return channel
 
 
-def _check_channel(new: NewChannel) -> None:
-    needed = ("name", "phone_number_id", "access_token", "app_secret", "verify_token")
-    problems = [FieldError(name, "This is needed.") for name in needed if not getattr(new, name).strip()]
+def _checked_values(new: NewChannel, kind: Provider) -> dict[str, Any]:
+    """Return the values that a channel of this kind has, defaults included."""
+    problems = [] if new.name.strip() else [FieldError("name", "This is needed.")]
+    values: dict[str, Any] = {}
+    for need in kind.needs:
+        given = new.values.get(need.name)
+        given = given.strip() if isinstance(given, str) else given
+        if given in (None, ""):
+            given = need.default
+        if given is None and need.required:
+            problems.append(FieldError(need.name, f"This is needed. {need.what}"))
+        elif given is not None:
+            values[need.name] = given
+    known = {need.name for need in kind.needs}
+    for name, value in new.values.items():
+        if name not in known and value not in (None, ""):
+            problems.append(FieldError(name, f"A channel of kind {kind.kind} has no such value."))
     if new.base_url and not new.base_url.startswith(("https://", "http://")):
         problems.append(FieldError("base_url", "Must begin with https:// or http://."))
     if problems:
         raise Invalid("The channel cannot be added like this.", fields=problems)
+    return values
+
+
+def sender(channel: Channel) -> Sender:
+    """Return a channel as its provider sees it."""
+    own = {"api_version": channel.api_version, "phone_number_id": channel.phone_number_id, "waba_id": channel.waba_id}
+    return Sender(
+        channel_id=str(channel.id),
+        base_url=channel.base_url,
+        settings={**channel.settings, **{name: value for name, value in own.items() if value}},
+        credentials=channel.credentials,
+    )
 
 
 def channels(session: Session, workspace_id: uuid.UUID) -> list[Channel]:
@@ -158,7 +186,7 @@ def channel(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID) ->
 
 def channel_for(session: Session, phone_number_id: str | None, waba_id: str | None) -> Channel | None:
     """Return the channel that a webhook is about: by its number, else by its WhatsApp account."""
-    query = sa.select(Channel).where(Channel.kind == ChannelKind.WHATSAPP).order_by(Channel.id).limit(1)
+    query = sa.select(Channel).where(Channel.kind == "whatsapp").order_by(Channel.id).limit(1)
     if phone_number_id:
         return session.scalar(query.where(Channel.phone_number_id == phone_number_id))
     return session.scalar(query.where(Channel.waba_id == waba_id)) if waba_id else None
@@ -173,6 +201,8 @@ def rotate_app_secret(session: Session, workspace_id: uuid.UUID, channel_id: uui
     if not secret.strip():
         raise Invalid("The new app secret is empty.", fields=[FieldError("app_secret", "This is needed.")])
     found = channel(session, workspace_id, channel_id)
+    if "app_secrets" not in found.credentials:
+        raise Invalid(f"A channel of kind {found.kind} has no app secret.", code="no_app_secret")
     kept = [secret, *found.credentials["app_secrets"][:1]]
     found.credentials = {**found.credentials, "app_secrets": kept}
     found.signed_by = [crypto.secret_fingerprint(each) for each in kept]
@@ -205,7 +235,8 @@ class Secrets:
 
 def webhook_secrets(session: Session) -> Secrets:
     """Return what is needed to recognise WhatsApp's requests."""
-    rows = session.execute(sa.select(Channel.phone_number_id, Channel.credentials)).all()
+    query = sa.select(Channel.phone_number_id, Channel.credentials).where(Channel.kind == "whatsapp")
+    rows = session.execute(query).all()
     return Secrets(
         {number: tuple(credentials["app_secrets"]) for number, credentials in rows},
         frozenset(credentials["verify_token"] for _, credentials in rows),

@@ -71,7 +71,8 @@ def test_a_number_has_one_channel(demo: Demo) -> None:
 def test_every_wrong_field_is_named(demo: Demo) -> None:
     wrong = ("--name", " ", "--phone-number-id", "", "--token", "t", "--app-secret", "s", "--verify-token", "v")
     text = complaint("channel", "add", *wrong, "--base-url", "ftp://x")
-    assert "  name: This is needed.\n  phone_number_id: This is needed.\n  base_url: Must begin with https://" in text
+    assert "  name: This is needed.\n  phone_number_id: This is needed. The id of the business number.\n" in text
+    assert "  base_url: Must begin with https://" in text
 
 
 def test_an_app_secret_is_exchanged_while_both_are_good(demo: Demo) -> None:

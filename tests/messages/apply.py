@@ -11,7 +11,7 @@ from crm_tasks.contacts.models import Contact, Identity
 from crm_tasks.core import crypto, db
 from crm_tasks.messages.models import Conversation, InboundEvent, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import ingest, outbox, receive, sending
-from crm_tasks.providers.whatsapp.client import Accepted
+from crm_tasks.providers.provider import Accepted
 from tests import payloads
 from tests.fixtures import Demo
 

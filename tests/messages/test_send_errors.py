@@ -119,7 +119,7 @@ def test_what_stops_the_number_holds_its_channel_and_loses_nothing(shop: Demo, s
     sent = post(shop)
     job_until(sent, lambda job: job.claim_no == 1 and job.state is JobState.QUEUED, "put off")
     (hold,) = channel_holds(shop)
-    assert hold.reason.startswith(f"WhatsApp {code}: ")
+    assert hold.reason.startswith(f"whatsapp {code}: ")
     assert (hold.actor, hold.workspace_id) == ("system", shop.workspace_id)
     later = post(shop, "later", to=BOB)
     job = job_until(later, lambda job: job.held_by == str(hold.id), "held")

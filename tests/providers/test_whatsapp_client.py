@@ -8,20 +8,22 @@ import orjson
 import pytest
 
 from crm_tasks.providers.http import Answer
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
 from crm_tasks.providers.whatsapp import client
-from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import TABLE, Action, Refusal, pair_wait, refusal
+from crm_tasks.providers.whatsapp.errors import TABLE, pair_wait, refusal
 from tests.providers.servers import Server, server
 
-SENDER = Sender("http://127.0.0.1:9", "v26.0", "777", "a-secret-token")
+NUMBER = {"api_version": "v26.0", "phone_number_id": "777"}
+SENDER = Sender("c", "http://127.0.0.1:9", NUMBER, {"access_token": "a-secret-token"})
+HELLO = Outgoing("m-1", Address("phone", "+1"), "text", {"body": "x"})
 
 
-def result(status: int, body: Any, **headers: str) -> client.Result:
+def result(status: int, body: Any, **headers: str) -> Result:
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return client._result(Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, data))
 
 
-def failed(code: Any, message: str = "m", status: int = 400, **headers: str) -> client.Result:
+def failed(code: Any, message: str = "m", status: int = 400, **headers: str) -> Result:
     return result(status, {"error": {"code": code, "message": message}}, **headers)
 
 
@@ -137,9 +139,9 @@ def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFi
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
     there = Seen(lambda _: None)
-    sender = Sender(there.url.rstrip("/"), "v26.0", "777", "a-secret-token")
+    sender = Sender("c", there.url.rstrip("/"), NUMBER, {"access_token": "a-secret-token"})
     with caplog.at_level(logging.DEBUG):
-        found = client.send(sender, {"to": "+1", "type": "text", "text": {"body": "x"}}, callback_data="m-1")
+        found = client.send(sender, HELLO)
     there.close()
     assert found == Accepted("wamid.A")
     (head,) = heads
@@ -152,8 +154,8 @@ def test_the_token_is_in_the_header_and_nowhere_else(caplog: pytest.LogCaptureFi
 def test_without_a_connection_it_is_a_clear_no() -> None:
     with server(lambda _: None) as gone:
         pass
-    sender = Sender(gone.url.rstrip("/"), "v26.0", "777", "t")
+    sender = Sender("c", gone.url.rstrip("/"), NUMBER, {"access_token": "t"})
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("crm_tasks.providers.http.time.sleep", lambda _: None)
-        found = client.send(sender, {"to": "+1"}, callback_data="m-1")
+        found = client.send(sender, HELLO)
     assert found == Refusal(Action.RETRY, -1, "no connection: NewConnectionError")

@@ -3,38 +3,50 @@
 import re
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import service as contacts
-from crm_tasks.contacts.models import Identity, IdentityKind
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
-from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
+from crm_tasks.messages.models import Category, Direction, Message, MessageState
 from crm_tasks.messages.service.receive import conversation, touch
+from crm_tasks.providers import registry
+from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 TYPES = ("text", "template")
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
+LATEST = timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """What to say: the type and its object as the provider has it."""
+    """What to say: the type and its object as the provider has it.
+
+    Args:
+        scheduled_for: not before; what is past is now.
+        fallback: what instead: a `template` when the window is closed, `channels` on a definite refusal.
+    """
 
     type: str
     content: dict[str, Any]
     context_id: str | None = None
     author: str = "api"
     priority: int = 3
+    category: Category = Category.SERVICE
+    scheduled_for: datetime | None = None
+    fallback: dict[str, Any] | None = None
+    fallback_of: uuid.UUID | None = None
 
     @property
     def text(self) -> str | None:
@@ -43,14 +55,16 @@ class NewMessage:
 
 
 def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to: str, new: NewMessage) -> Message:
-    """Accept a message to a phone number, in any sane writing, or to a business-scoped user id.
+    """Accept a message to a phone number in any sane writing, a business-scoped user id or an e-mail address.
 
     Raises:
-        NotFound: no such channel here. Invalid: not a recipient.
+        NotFound: no such channel here. Invalid: not a recipient, or nothing that this channel can say.
     """
     channel = workspaces.channel(session, workspace_id, channel_id)
+    provider = registry.provider(channel.kind)
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
-    contact_id = contacts.resolve(session, workspace_id, _recipient(session, workspace_id, to), at=moment)
+    names = _recipient(session, workspace_id, provider, to)
+    contact_id = contacts.resolve(session, workspace_id, names, at=moment)
     return send_in(session, channel, conversation(session, channel, contact_id), contact_id, new)
 
 
@@ -63,8 +77,21 @@ def send_in(
     *,
     message_id: uuid.UUID | None = None,
 ) -> Message:
-    """Accept a message in a conversation: the row and its job."""
+    """Accept a message in a conversation: the row and its job.
+
+    Raises:
+        Invalid: not a type of this channel, or scheduled for more than a year ahead.
+    """
+    provider = registry.provider(channel.kind)
+    if new.type not in provider.types:
+        kinds = ", ".join(provider.types)
+        raise Invalid(
+            f"A channel of kind {channel.kind} sends no {new.type}.",
+            code="type_not_supported",
+            fields=[FieldError("type", f"Use one of: {kinds}.")],
+        )
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    due = due_at(new.scheduled_for, moment)
     message = Message(
         id=message_id or new_id(),
         workspace_id=channel.workspace_id,
@@ -80,21 +107,45 @@ def send_in(
         occurred_at=moment,
         context_provider_id=new.context_id,
         trace_id=current_trace.get(),
+        category=new.category,
+        scheduled_for=due,
+        fallback=storable(new.fallback) if new.fallback else None,
+        fallback_of=new.fallback_of,
+        parts=provider.measure(new.content) if provider.measure else None,
     )
     session.add(message)
     session.flush()
     touch(session, conversation_id, moment, inbound=False)
-    message.job_id = enqueue_send(session, message, priority=new.priority)
+    message.job_id = enqueue_send(session, message, provider, priority=new.priority, run_at=due)
     session.flush()
     session.refresh(message)
     return message
 
 
-def enqueue_send(session: Session, message: Message, *, priority: int = 3) -> uuid.UUID:
+def due_at(scheduled_for: datetime | None, moment: datetime) -> datetime | None:
+    """Return when a message is due; None is now, which what is past is as well.
+
+    Raises:
+        Invalid: more than a year ahead.
+    """
+    if scheduled_for is None or scheduled_for <= moment:
+        return None
+    if scheduled_for > moment + LATEST:
+        raise Invalid(
+            "This is more than a year ahead.",
+            code="too_far_ahead",
+            fields=[FieldError("scheduled_for", "Choose a moment within the next 366 days.")],
+        )
+    return scheduled_for
+
+
+def enqueue_send(
+    session: Session, message: Message, provider: Provider, *, priority: int = 3, run_at: datetime | None = None
+) -> uuid.UUID:
     """Enqueue the sending of a message; those of one conversation leave one at a time and in order."""
     return enqueue(
         session,
-        "messages.send",
+        provider.task,
         args={"message_id": message.id},
         workspace_id=message.workspace_id,
         scopes=[
@@ -103,39 +154,35 @@ def enqueue_send(session: Session, message: Message, *, priority: int = 3) -> uu
             f"contact:{message.contact_id}",
         ],
         priority=priority,
+        run_at=run_at,
         serial_key=f"send:{message.conversation_id}",
         trace=message.trace_id or message.id,
     )
 
 
-def address(session: Session, message: Message) -> dict[str, str]:
-    """Return how the provider is told whom a message is for.
-
-    Raises:
-        Invalid: the contact has no identity that this channel can reach.
-    """
-    group_id = session.scalar(sa.select(Conversation.group_id).where(Conversation.id == message.conversation_id))
-    if group_id:
-        return {"recipient_type": "group", "to": group_id}
-    rows = session.execute(
-        sa.select(Identity.kind, Identity.value)
-        .where(Identity.contact_id == message.contact_id, Identity.retired_at.is_(None))
-        .order_by(Identity.created_at)
-    )
-    known: dict[IdentityKind, str] = dict(rows.all())
-    if phone := known.get(IdentityKind.PHONE):
-        return {"to": phone}
-    if wa_id := known.get(IdentityKind.WA_ID):
-        return {"to": f"+{wa_id}"}
-    if bsuid := known.get(IdentityKind.BSUID) or known.get(IdentityKind.PARENT_BSUID):
-        return {"recipient": bsuid}
-    raise Invalid("This contact has no identity that the channel can reach.", code="no_identity")
+def provider_of(session: Session, message: Message) -> Provider:
+    """Return the provider of a message's channel."""
+    return registry.provider(session.get_one(Channel, message.channel_id).kind)
 
 
-def _recipient(session: Session, workspace_id: uuid.UUID, to: str) -> contacts.Names:
+def _recipient(session: Session, workspace_id: uuid.UUID, provider: Provider, to: str) -> contacts.Names:
     to = to.strip()
     if not to:
         raise Invalid("There is no recipient.", fields=[FieldError("to", "Give a phone number or a user id.")])
-    if match := _USER_ID.fullmatch(to):
+    if "email" in provider.reaches:
+        return contacts.Names(email=email_address(to))
+    if "bsuid" in provider.reaches and (match := _USER_ID.fullmatch(to)):
         return contacts.Names(parent_bsuid=to) if match[1] else contacts.Names(bsuid=to)
     return contacts.Names(phone=workspaces.e164(to, workspaces.get(session, workspace_id).region))
+
+
+def email_address(text: str) -> str:
+    """Return an e-mail address as it is kept, in lower case.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
+        raise Invalid("This is not an e-mail address.", fields=[FieldError("to", str(error))]) from None

@@ -7,7 +7,6 @@ What the provider answered is a fact and is kept whether or not the claim still 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,9 +21,11 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import outbox, statuses
-from crm_tasks.providers.whatsapp.client import Accepted, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, pair_wait
+from crm_tasks.messages.service import fallback, gates, outbox, statuses
+from crm_tasks.messages.service.look import Look, look
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
+from crm_tasks.providers.whatsapp.errors import pair_wait
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -37,25 +38,81 @@ STOPPED = timedelta(seconds=30)
 class Order:
     """Everything needed to send one message, without a transaction open."""
 
-    message_id: uuid.UUID
+    provider: Provider
     sender: Sender
-    message: dict[str, Any]
+    message: Outgoing
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | None:
-    """Mark a message as `sending` by this claim; None if there is nothing to send."""
-    message = session.get(Message, message_id, with_for_update=True)
-    if message is None:
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | None:
+    """Take the last look, and mark a message as `sending` by this claim.
+
+    Returns what to send; or until when to put it off; or None if there is nothing to send (any more).
+    """
+    seen = look(session, message_id, lock=True)
+    if seen is None:
         raise Permanent(f"There is no message {message_id}.", code="no_message")
-    if message.state is MessageState.SENDING and message.claim_no != claim.claim_no:
-        _unknown(session, message, "its worker went away while it was being sent")
+    if seen.state is MessageState.SENDING and seen.row.claim_no != claim.claim_no:
+        _unknown(session, session.get_one(Message, message_id), "its worker went away while it was being sent")
         return None
-    if message.state is not MessageState.QUEUED:
+    if seen.state is not MessageState.QUEUED:
         return None
-    channel = session.get_one(Channel, message.channel_id)
-    order = Order(message.id, _sender(channel), _payload(session, message))
-    message.state, message.claim_no = MessageState.SENDING, claim.claim_no
-    return order
+    found = gates.findings(session, seen)
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(session, seen):
+        seen = look(session, message_id) or seen
+        found = gates.findings(session, seen)
+    if found:
+        return _put_off(session, seen, found)
+    to = seen.address()
+    if to is None:
+        raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
+    session.execute(
+        sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
+        {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
+    )
+    return Order(seen.provider, workspaces.sender(session.get_one(Channel, seen.row.channel_id)), _outgoing(seen, to))
+
+
+def _take_template(session: Session, seen: Look) -> bool:
+    """Let the template that was named for a closed window take the place of free text."""
+    template = (seen.row.fallback or {}).get("template")
+    if template is None:
+        return False
+    new = outbox.NewMessage(type="template", content=template)
+    rest = {name: value for name, value in seen.row.fallback.items() if name != "template"}
+    message = session.get_one(Message, seen.row.id)
+    message.type, message.content, message.text, message.fallback = "template", template, new.text, rest or None
+    session.flush()
+    log.info("send.template_instead", message_id=str(message.id))
+    return True
+
+
+def _put_off(session: Session, seen: Look, found: list[gates.Finding]) -> Snooze | None:
+    """Keep why a message is not sent: for good, or until the last of the reasons is over."""
+    gates.keep(session, seen, found)
+    final = [finding for finding in found if finding.until is None]
+    if final:
+        message = session.get_one(Message, seen.row.id)
+        message.state = MessageState.SUPPRESSED
+        message.error = {"code": final[0].rule, "title": final[0].text(), "remedy": final[0].remedy}
+        metrics.count("sends_suppressed")
+        log.info("send.suppressed", message_id=str(message.id), rules=[finding.rule for finding in final])
+        return None
+    until = max(finding.until for finding in found if finding.until)
+    return Snooze(until, "; ".join(finding.text() for finding in found), code=found[0].rule)
+
+
+def _outgoing(seen: Look, to: Address) -> Outgoing:
+    row = seen.row
+    return Outgoing(
+        id=str(row.id),
+        to=to,
+        type=row.type,
+        content=row.content,
+        context_id=row.context_provider_id,
+        workspace_id=str(row.workspace_id),
+        contact_id=str(row.contact_id or ""),
+        category=row.category,
+    )
 
 
 def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) -> None:
@@ -76,16 +133,18 @@ def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) 
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
     if no.action is Action.STOP:
-        _stop_channel(session, message, f"WhatsApp {no.code}: {no.message}")
+        _stop_channel(session, message, f"{outbox.provider_of(session, message).medium} {no.code}: {no.message}")
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
-        message.job_id = outbox.enqueue_send(session, message)
-    return _outcome(no, times)
+        message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
+    elif no.action is Action.PERSON:
+        fallback.take(session, message)
+    return _outcome(no, times, outbox.provider_of(session, message).medium)
 
 
-def _outcome(no: Refusal, times: int) -> Outcome:
-    text, code, detail = f"{no.code}: {no.message}", f"whatsapp:{no.code}", no.as_error(times=times)
+def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
+    text, code, detail = f"{no.code}: {no.message}", f"{medium}:{no.code}", no.as_error(times=times)
     match no.action:
         case Action.RETRY:
             return Transient(text, code=code, detail=detail, retry_after=no.retry_after)
@@ -179,23 +238,3 @@ def _stop_channel(session: Session, message: Message, reason: str) -> None:
     if not any(hold.scope == scope for hold in holds.listed(session)):
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
-
-
-def _sender(channel: Channel) -> Sender:
-    return Sender(
-        base_url=channel.base_url,
-        api_version=channel.api_version,
-        phone_number_id=channel.phone_number_id,
-        access_token=channel.credentials["access_token"],
-    )
-
-
-def _payload(session: Session, message: Message) -> dict[str, Any]:
-    payload: dict[str, Any] = {
-        **outbox.address(session, message),
-        "type": message.type,
-        message.type: message.content,
-    }
-    if message.context_provider_id:
-        payload["context"] = {"message_id": message.context_provider_id}
-    return payload

@@ -79,7 +79,7 @@ def decide(
 
 def _resend(session: Session, message: Message) -> None:
     message.state = MessageState.QUEUED
-    message.job_id = outbox.enqueue_send(session, message)
+    message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
     log.warning("send.again", message_id=str(message.id))
 
 

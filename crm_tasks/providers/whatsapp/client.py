@@ -1,6 +1,5 @@
 """Sending through the WhatsApp Cloud API. A send has three results: accepted, refused, or nobody knows."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -8,56 +7,24 @@ import orjson
 
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
-from crm_tasks.providers.whatsapp.errors import Action, Refusal, refusal
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
+from crm_tasks.providers.whatsapp.errors import refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """The number that sends, and what lets it."""
-
-    base_url: str
-    api_version: str
-    phone_number_id: str
-    access_token: str
-
-    def __repr__(self) -> str:
-        return f"Sender({self.phone_number_id})"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The provider has the message and will report on it under this id. It is not delivered yet."""
-
-    provider_id: str
-    wa_id: str | None = None
-    bsuid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """The request left and no clear answer came: never to be repeated blindly, as there is no idempotency key."""
-
-    reason: str
-
-
-Result = Accepted | Refusal | Unknown
-
-
-def send(sender: Sender, message: dict[str, Any], *, callback_data: str) -> Result:
-    """Send one message.
-
-    Args:
-        message: `to` or `recipient`, `type` and the type's object, as the Cloud API has them.
-        callback_data: our id of the message; every status webhook of it brings it back.
-    """
-    body = {
+def send(sender: Sender, out: Outgoing) -> Result:
+    """Send one message. Our id goes along as `biz_opaque_callback_data`: every status webhook brings it back."""
+    body: dict[str, Any] = {
         "messaging_product": "whatsapp",
-        "recipient_type": "individual",
-        **message,
-        "biz_opaque_callback_data": callback_data,
+        "recipient_type": "group" if out.to.kind == "group" else "individual",
+        **_recipient(out.to),
+        "type": out.type,
+        out.type: out.content,
+        "biz_opaque_callback_data": out.id,
     }
-    url = f"{sender.base_url}/{sender.api_version}/{sender.phone_number_id}/messages"
-    headers = {"Authorization": f"Bearer {sender.access_token}", "Content-Type": "application/json"}
+    if out.context_id:
+        body["context"] = {"message_id": out.context_id}
+    url = f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
+    headers = {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
     try:
         answer = http.request("POST", url, data=orjson.dumps(body), headers=headers)
     except NotSent as error:
@@ -65,6 +32,13 @@ def send(sender: Sender, message: dict[str, Any], *, callback_data: str) -> Resu
     except NoAnswer as error:
         return Unknown(str(error))
     return _result(answer)
+
+
+def _recipient(to: Address) -> dict[str, str]:
+    """Return whom a message is for. Without `+` Meta would prepend the country of the business (send-messages)."""
+    if to.kind in ("bsuid", "parent_bsuid"):
+        return {"recipient": to.value}
+    return {"to": f"+{to.value}" if to.kind == "wa_id" else to.value}
 
 
 def _result(answer: Answer) -> Result:

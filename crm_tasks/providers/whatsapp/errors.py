@@ -4,23 +4,9 @@ Source of codes and meanings: Meta, "Error codes" of the Cloud API (2026-09). A 
 its message and raises an alert, as repeating what nobody understands can only do harm.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from typing import Any
 
-
-class Action(StrEnum):
-    """What to do after an error."""
-
-    RETRY = "retry"  # the same again, soon
-    PAIR = "pair"  # too many to this one person: wait 4^n seconds, others go on
-    LATER = "later"  # once more after a day, then give up
-    STOP = "stop"  # the number or account cannot send: hold the channel, tell a person
-    MESSAGE = "message"  # this message is wrong: never again
-    PERSON = "person"  # this person cannot be reached
-    UNKNOWN = "unknown"  # it may have been sent
-
+from crm_tasks.providers.provider import Action, Refusal
 
 R, P, L, S, M, U = Action.RETRY, Action.PAIR, Action.LATER, Action.STOP, Action.MESSAGE, Action.PERSON
 
@@ -86,20 +72,6 @@ TABLE: dict[int, tuple[Action, str]] = {
     135000: (M, "the message could not be sent as it is"),
     2494100: (R, "the number is in maintenance"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A clear no, and what to do about it."""
-
-    action: Action
-    code: int
-    message: str
-    retry_after: timedelta | None = None
-
-    def as_error(self, *, times: int = 1) -> dict[str, Any]:
-        """Return what a message remembers of it."""
-        return {"code": self.code, "title": self.message, "times": times}
 
 
 def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> Refusal:

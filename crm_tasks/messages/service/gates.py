@@ -1,0 +1,234 @@
+"""The last look: what speaks against sending a message at this very moment.
+
+Each rule is a small function that looks at what is known and finds nothing or one thing. A finding with a moment
+(`until`) puts the message off to exactly then; one without is final, and the message ends `suppressed`. All rules are
+asked, so that two reasons at once are both told.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.core.db import dumps
+from crm_tasks.messages.models import Category, Direction, Message, MessageState
+from crm_tasks.messages.service.hours import opens_at, zones_of
+from crm_tasks.messages.service.look import Look
+
+# Who writes without a person: their messages wait for nobody, so a person who takes over ends them.
+AUTOMATIC = ("ai", "flow", "campaign")
+WINDOW = timedelta(hours=24)
+_MILLION = 1_000_000
+# What has left, or may have: only these count against a cap or a budget.
+_LEFT = (
+    MessageState.SENDING,
+    MessageState.ACCEPTED,
+    MessageState.SENT,
+    MessageState.DELIVERED,
+    MessageState.READ,
+    MessageState.PLAYED,
+    MessageState.UNKNOWN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason not to send now: the rule, what it found, what it allows, who set it, until when, and the remedy."""
+
+    rule: str
+    value: str
+    limit: str
+    set_by: str
+    until: datetime | None = None
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it is kept with the message."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "")}
+
+    def text(self) -> str:
+        """Return it as one sentence."""
+        until = f"; until {self.until.isoformat(timespec='seconds')}" if self.until else ""
+        return f"{self.rule}: {self.value} ({self.limit}, set by {self.set_by}){until}"
+
+
+def findings(session: Session, look: Look) -> list[Finding]:
+    """Return all that speaks against sending now, the final reasons first."""
+    found = [finding for rule in RULES for finding in rule(session, look)]
+    return sorted(found, key=lambda finding: finding.until is not None)
+
+
+# --- the rules ---------------------------------------------------------------------------------------------------
+
+
+def held(_session: Session, look: Look) -> Iterator[Finding]:
+    """A hold that was placed since the job was claimed."""
+    for hold in look.row.holds or ():
+        until = look.now + timedelta(seconds=1)  # the claim meets the hold itself then, and waits for its end
+        yield Finding("hold", hold["reason"], hold["scope"], hold["actor"], until, f"`crm hold release {hold['id']}`")
+
+
+def suppressed(_session: Session, look: Look) -> Iterator[Finding]:
+    """The person does not want this kind of message on this medium."""
+    for entry in look.row.suppressions or ():
+        if entry["medium"] not in ("*", look.provider.medium):
+            continue
+        if entry["scope"] == "all" or look.category is Category.MARKETING:
+            kind = "all messages" if entry["scope"] == "all" else "marketing"
+            yield Finding(
+                "suppressed",
+                f"{entry['reason']} on {entry['changed_at'][:10]}",
+                f"no {kind} by {look.provider.medium}",
+                entry["actor"],
+                remedy="only the person can take this back",
+            )
+
+
+def window_closed(_session: Session, look: Look) -> Iterator[Finding]:
+    """Free text needs a customer's message of the last 24 hours (Meta, "Send messages": customer service window)."""
+    if not look.provider.window or look.row.type == "template" or look.row.group_id:
+        return
+    last = look.row.last_inbound_at
+    if last is None or last + WINDOW <= look.now:
+        said = f"the customer last wrote at {last.isoformat(timespec='seconds')}" if last else "never wrote"
+        yield Finding("window_closed", said, "24 hours", "WhatsApp", remedy="send a template")
+
+
+def quiet_hours(_session: Session, look: Look) -> Iterator[Finding]:
+    """No marketing at night, where the person is."""
+    policy = look.policy("quiet_hours")
+    if policy is None or look.category not in policy[0].get("categories", [Category.MARKETING]):
+        return
+    value, set_by = policy
+    start, end = time.fromisoformat(value["from"]), time.fromisoformat(value["to"])
+    zones = zones_of(look.row.time_zone, look.identities.get("phone"))
+    until = opens_at(look.now, start, end, zones)
+    if until is not None:
+        names = ", ".join(sorted(zone.key for zone in zones)[:3])
+        local = look.now.astimezone(zones[0])
+        yield Finding("quiet_hours", f"{local:%H:%M} in {names}", f"{value['from']} to {value['to']}", set_by, until)
+
+
+def frequency_cap(session: Session, look: Look) -> Iterator[Finding]:
+    """At most so many marketing messages to a person in so many days."""
+    policy = look.policy("frequency_cap")
+    if policy is None or look.category is not Category.MARKETING or look.row.contact_id is None:
+        return
+    value, set_by = policy
+    most, days = int(value["messages"]), int(value["days"])
+    # Two channels may reach the same person at once: one after the other, so that the second sees the first.
+    _take_turns(session, f"cap:{look.row.contact_id}")
+    when = sa.func.coalesce(Message.accepted_at, Message.occurred_at)
+    query = (
+        sa.select(when)
+        .where(
+            Message.contact_id == look.row.contact_id,
+            Message.direction == Direction.OUT,
+            Message.category == sa.literal_column("'marketing'"),
+            Message.state.in_(_LEFT),
+            Message.id != look.row.id,
+            when > look.now - timedelta(days=days),
+        )
+        .order_by(when.desc())
+        .limit(most)
+    )
+    sent = list(session.scalars(query))
+    if len(sent) >= most:
+        until = sent[-1] + timedelta(days=days)
+        yield Finding(
+            "frequency_cap", f"{len(sent)} marketing messages", f"{most} in {days} days", set_by, _whole(until)
+        )
+
+
+def human_took_over(_session: Session, look: Look) -> Iterator[Finding]:
+    """A person answers in this conversation: nothing automatic speaks in between."""
+    if look.row.human_since is not None and look.row.author in AUTOMATIC:
+        since = look.row.human_since.isoformat(timespec="seconds")
+        yield Finding(
+            "human_took_over",
+            f"since {since}",
+            f"no message by {look.row.author}",
+            look.row.human_by or "a person",
+            remedy="hand the conversation back",
+        )
+
+
+def over_budget(session: Session, look: Look) -> Iterator[Finding]:
+    """The workspace may spend so much in a day or month."""
+    policy, price = look.policy("budget"), cost_of(look)
+    if policy is None or not price:
+        return
+    value, set_by = policy
+    _take_turns(session, f"budget:{look.row.workspace_id}")
+    zone = ZoneInfo(value.get("time_zone", "UTC"))
+    begin, end = _period(look.now.astimezone(zone), value["per"])
+    spent = session.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(Message.cost), 0)).where(
+            Message.workspace_id == look.row.workspace_id,
+            Message.cost.is_not(None),
+            sa.func.coalesce(Message.accepted_at, Message.occurred_at) >= begin,
+            Message.state.in_(_LEFT),
+            Message.id != look.row.id,
+        )
+    )
+    most = round(float(value["amount"]) * _MILLION)
+    if int(spent or 0) + price > most:
+        yield Finding(
+            "budget",
+            f"{int(spent or 0) / _MILLION:.2f} spent, {price / _MILLION:.4g} more asked",
+            f"{most / _MILLION:.2f} a {value['per']}",
+            set_by,
+            end,
+        )
+
+
+RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
+    suppressed,
+    human_took_over,
+    quiet_hours,
+    frequency_cap,
+    over_budget,
+    held,
+)
+
+
+# --- what they share ---------------------------------------------------------------------------------------------
+
+
+def cost_of(look: Look) -> int | None:
+    """Return what the message costs by the workspace's prices, in millionths; None without a price for it."""
+    prices = look.policy("prices")
+    if prices is None:
+        return None
+    each = prices[0].get(f"{look.provider.medium}.{look.category}", prices[0].get(look.provider.medium))
+    return None if each is None else round(float(each) * _MILLION) * (look.row.parts or 1)
+
+
+def keep(session: Session, look: Look, found: list[Finding]) -> None:
+    """Keep with a message why it was not sent, or not yet."""
+    session.execute(
+        sa.text("UPDATE messages SET gates = cast(:gates AS jsonb) WHERE id = :id"),
+        {"id": look.row.id, "gates": dumps([finding.as_json() for finding in found])},
+    )
+
+
+def _period(local: datetime, per: str) -> tuple[datetime, datetime]:
+    """Return when the day or month of a moment began, and when the next one does."""
+    begin = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if per == "day":
+        return begin, begin + timedelta(days=1)
+    begin = begin.replace(day=1)
+    return begin, (begin + timedelta(days=32)).replace(day=1)
+
+
+def _whole(moment: datetime) -> datetime:
+    """Return the next whole second: what people read is then what holds."""
+    return moment if moment.microsecond == 0 else moment.replace(microsecond=0) + timedelta(seconds=1)
+
+
+def _take_turns(session: Session, name: str) -> None:
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
