@@ -4,7 +4,8 @@ from crm_tasks.contacts import models as contacts
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
+from crm_tasks.email import models as email
 from crm_tasks.messages import models as messages
 from crm_tasks.workspaces import models as workspaces
 
-__all__ = ["Base", "contacts", "idempotency", "jobs", "messages", "workspaces"]
+__all__ = ["Base", "contacts", "email", "idempotency", "jobs", "messages", "workspaces"]

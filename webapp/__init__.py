@@ -9,7 +9,7 @@ import crm_tasks.celery
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.jobs import registry
-from webapp import admin, api, errors, headers, health, home, inbound, login
+from webapp import admin, api, errors, headers, health, home, inbound, login, unsubscribe
 
 
 def create_app() -> Flask:
@@ -21,10 +21,10 @@ def create_app() -> Flask:
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
     login.register(app)
-    for room in (health, home, api, admin):
+    for room in (health, home, api, admin, unsubscribe):
         room.register(app)
     errors.register(app)  # last: what a library registered for itself gives way
-    login.exempt(app, *api.BLUEPRINTS)
+    login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)
     doors = inbound.create_app(settings().webhook_max_bytes)
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors})  # type: ignore[method-assign]
     return app

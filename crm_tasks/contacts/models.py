@@ -55,6 +55,8 @@ class Identity(Base):
     value: Mapped[str]
     created_at: Mapped[CreatedAt]
     retired_at: Mapped[Moment | None]
+    # Since when nobody is there, as mail servers say.
+    invalid_at: Mapped[Moment | None]
 
     __table_args__ = (
         state_check("kind", IdentityKind),

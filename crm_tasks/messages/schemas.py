@@ -8,8 +8,9 @@ import marshmallow as ma
 from crm_tasks.contacts.models import Contact
 from crm_tasks.messages.models import Conversation, Message
 from crm_tasks.messages.service.history import Shown
-from crm_tasks.messages.service.outbox import TYPES
+from crm_tasks.messages.service.outbox import TYPES as _TEXTS
 
+TYPES = (*_TEXTS, "email")
 # Source: Meta, "Text messages" and "Templates" of the Cloud API.
 MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
 WINDOW = timedelta(hours=24)
@@ -57,6 +58,41 @@ class ContextSchema(ma.Schema):
     message_id = ma.fields.String(required=True)
 
 
+class AttachmentSchema(ma.Schema):
+    """A file of an e-mail."""
+
+    name = ma.fields.String(required=True, validate=ma.validate.Length(1, 255))
+    media_type = ma.fields.String(required=True, validate=ma.validate.Length(1, 120))
+    data = ma.fields.String(required=True, metadata={"description": "Its bytes in base64; 20 MB in all"})
+
+
+class EmailSchema(ma.Schema):
+    """An e-mail: its own words, or a template with values for its places."""
+
+    subject = ma.fields.String(validate=ma.validate.Length(1, 998, error="Write 1 to 998 characters."))
+    html = ma.fields.String(validate=ma.validate.Length(max=1024 * 1024))
+    text = ma.fields.String(validate=ma.validate.Length(max=1024 * 1024))
+    template = ma.fields.UUID(metadata={"description": "In place of subject, html and text"})
+    variables = ma.fields.Dict(keys=ma.fields.String())
+    reply_to = ma.fields.String(validate=ma.validate.Length(max=320))
+    headers = ma.fields.Dict(
+        keys=ma.fields.String(validate=ma.validate.Length(1, 76)),
+        values=ma.fields.String(validate=ma.validate.Length(max=998)),
+        validate=ma.validate.Length(max=20, error="Give at most 20 headers."),
+    )
+    attachments = ma.fields.List(
+        ma.fields.Nested(AttachmentSchema), validate=ma.validate.Length(max=10, error="Give at most 10 files.")
+    )
+
+    @ma.validates_schema
+    def _words(self, data: dict[str, Any], **_: Any) -> None:
+        own = [name for name in ("subject", "html", "text") if data.get(name)]
+        if data.get("template") and own:
+            raise ma.ValidationError("Leave this out beside a template.", own[0])
+        if not data.get("template") and "subject" not in data:
+            raise ma.ValidationError("Write a subject, or name a template.", "subject")
+
+
 class NewMessageSchema(ma.Schema):
     """A message to send."""
 
@@ -76,6 +112,7 @@ class NewMessageSchema(ma.Schema):
     )
     text = ma.fields.Nested(TextSchema)
     template = ma.fields.Nested(TemplateSchema)
+    email = ma.fields.Nested(EmailSchema)
     context = ma.fields.Nested(ContextSchema)
 
     @ma.validates_schema

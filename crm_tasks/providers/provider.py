@@ -62,6 +62,8 @@ class Refusal:
     code: int
     message: str
     retry_after: timedelta | None = None
+    # What it says about the person, as in `Report`.
+    verdict: str | None = None
 
     def as_error(self, *, times: int = 1) -> dict[str, Any]:
         """Return what a message remembers of it."""

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_smorest import Api as SmorestApi
 
 import crm_tasks
-from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues
+from webapp.api import conversations, dead_letters, email_templates, events, holds, jobs, messages, queues
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
 from webapp.auth import require_key
@@ -16,9 +16,11 @@ from webapp.auth import require_key
 PREFIX = "/api/v1"
 _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 BLUEPRINTS: tuple[Blueprint, ...] = tuple(
-    room.blueprint for room in (messages, conversations, jobs, dead_letters, holds, queues, events)
+    room.blueprint for room in (messages, conversations, jobs, dead_letters, holds, queues, events, email_templates)
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
+# 20 MB of files are 27 MB in base64; who may send so much has shown a key first.
+_LARGE = {"messages.send": 30 * 1024 * 1024}
 
 
 class Api(SmorestApi):
@@ -52,6 +54,7 @@ def register(app: Flask) -> None:
 def _guard() -> None:
     if request.blueprint in _NAMES:
         require_key()
+        request.max_content_length = _LARGE.get(request.endpoint or "", request.max_content_length)
 
 
 def _docs() -> str:

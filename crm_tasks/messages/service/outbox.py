@@ -51,6 +51,8 @@ class NewMessage:
     @property
     def text(self) -> str | None:
         """What a person reads of it in a list."""
+        if self.type == "email":
+            return self.content.get("subject")
         return self.content.get("body") if self.type == "text" else f"[{self.content.get('name', self.type)}]"
 
 

@@ -74,16 +74,6 @@ class Composed:
     to: str
     data: bytes = field(repr=False)
 
-    @property
-    def header_id(self) -> str:
-        """Return the Message-ID, by which others name this message."""
-        return header_id(self.message_id, self.sender)
-
-
-def header_id(message_id: uuid.UUID, sender: str) -> str:
-    """Return the Message-ID of a message of ours."""
-    return f"<{message_id}@{sender.rpartition('@')[2]}>"
-
 
 def compose(mail: Mail) -> Composed:
     """Write a message.
@@ -97,8 +87,9 @@ def compose(mail: Mail) -> Composed:
     message["Subject"] = mail.subject
     if mail.reply_to:
         message["Reply-To"] = _address(mail.reply_to)
+    domain = normal(mail.sender).rpartition("@")[2]
     sender = return_path(mail.return_path or normal(mail.sender), mail)
-    fixed = {"Date": format_datetime(mail.at), "Message-ID": header_id(mail.message_id, sender)}
+    fixed = {"Date": format_datetime(mail.at), "Message-ID": f"<{mail.message_id}@{domain}>"}
     fixed[ID_HEADER] = str(mail.message_id)
     if mail.unsubscribe_url:  # RFC 8058; the https address takes a POST
         fixed["List-Unsubscribe"] = f"<{mail.unsubscribe_url}>"

@@ -23,8 +23,8 @@ from crm_tasks.core.errors import FieldError
 MAX_TEMPLATE, MAX_RENDERED, MAX_VARIABLES = 200 * 1024, 1024 * 1024, 64 * 1024
 MAX_STEPS, MAX_SECONDS, MAX_RANGE, MAX_DEPTH = 20_000, 2.0, 1000, 50
 _LARGEST = 1e15
-# A parser of HTML repairs what is not closed: of `<b>` in every paragraph it makes the product of both, and what is nested
-# tens of thousands deep ends its process.
+# A parser of HTML repairs what is not closed: of `<b>` in every paragraph it makes the product of both, and what is
+# nested tens of thousands deep ends its process.
 MAX_TAGS, MAX_REPAIRED = 5000, 500_000
 _OPENED = re.compile(r"<([a-zA-Z]+)")
 _REPEATED = {"a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}

@@ -87,8 +87,8 @@ def send(server: Server, mail: Composed, *, timeout: float | None = None) -> Res
                     return refusal(step, code, text)
     except (OSError, smtplib.SMTPException, ValueError) as error:
         return _broken(client, step, error)
-    # The server's own id of the message has no standard place in its reply; the Message-ID is what bounces name.
-    return Accepted(mail.header_id)
+    # The server's own id has no standard place in its reply, and bounces name ours.
+    return Accepted(str(mail.message_id))
 
 
 def _dialogue(client: "_Client", server: Server, mail: Composed) -> Iterator[tuple[Step, Any]]:
