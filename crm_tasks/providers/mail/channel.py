@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from crm_tasks.config import settings
+from crm_tasks.core.text import storable
 from crm_tasks.providers.mail import codes, compose, dsn, gateway, smtp, unsubscribe
 from crm_tasks.providers.mail.compose import Attachment, Mail
 from crm_tasks.providers.mail.dsn import Returned, What
@@ -50,13 +51,12 @@ _AT_MOST = 1000
 
 def by_smtp(sender: Sender, out: Outgoing) -> Result:
     """Send one message through a mail server."""
+    mail = _mail(sender, out)
     try:
-        server, composed = _server(sender), compose.compose(_mail(sender, out))
+        server = _server(sender)
     except _BadChannel as error:
         return Refusal(Action.STOP, -1, str(error))
-    except ValueError as error:  # it was checked when it was accepted; what has changed since is the channel
-        return Refusal(Action.MESSAGE, -1, f"the message cannot be written: {error}")
-    return smtp.send(server, composed)
+    return _unsound(mail) or smtp.send(server, compose.compose(mail))
 
 
 def by_gateway(sender: Sender, out: Outgoing) -> Result:
@@ -66,11 +66,20 @@ def by_gateway(sender: Sender, out: Outgoing) -> Result:
         return Refusal(Action.STOP, -1, "the channel has no base_url, and EMAIL_API_URL is not set")
     found = Gateway(base_url, sender.credentials.get("access_token", ""), _true(sender.settings.get("idempotent")))
     more = {"contactId": out.contact_id, "workspaceId": out.workspace_id, "idempotencyKey": out.id}
-    return gateway.send(found, _mail(sender, out), more | {"category": out.category})
+    mail = _mail(sender, out)
+    return _unsound(mail) or gateway.send(found, mail, more | {"category": out.category})
 
 
 class _BadChannel(Exception):
     """The channel's own values do not allow to send."""
+
+
+def _unsound(mail: Mail) -> Refusal | None:
+    """Look again at what was looked at when it was accepted: the channel may have changed, and no header slips by."""
+    problems = compose.problems(mail)
+    if not problems:
+        return None
+    return Refusal(Action.MESSAGE, -1, f"the message cannot be written: {problems[0].field} is not valid")
 
 
 def _mail(sender: Sender, out: Outgoing) -> Mail:
@@ -81,10 +90,10 @@ def _mail(sender: Sender, out: Outgoing) -> Mail:
     return Mail(
         message_id=uuid.UUID(out.id),
         at=datetime.now(UTC),
-        sender=own["from_address"],
+        sender=own.get("from_address", ""),
         sender_name=own.get("from_name", ""),
         to=out.to.value,
-        subject=content["subject"],
+        subject=content.get("subject") or "",
         html=content.get("html") or "",
         text=content.get("text") or "",
         reply_to=content.get("reply_to") or own.get("reply_to", ""),
@@ -114,11 +123,11 @@ def _server(sender: Sender) -> Server:
         security = Security(own.get("security") or Security.STARTTLS)
     except ValueError:
         raise _BadChannel(f"the channel's security must be one of {', '.join(Security)}") from None
-    port = str(own.get("port") or PORTS[security])
+    port = str(PORTS[security] if own.get("port") in (None, "") else own["port"])
     if not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise _BadChannel("the channel's port must be a number from 1 to 65535")
     password = sender.credentials.get("password", "")
-    return Server(own["host"], int(port), security, own.get("user", ""), password, own.get("cafile", ""))
+    return Server(own.get("host", ""), int(port), security, own.get("user", ""), password, own.get("cafile", ""))
 
 
 # --- what comes back ---------------------------------------------------------------------------------------------
@@ -142,7 +151,7 @@ def parse(callback: Callback) -> list[Report | Inbound]:
     if kind.partition(";")[0].strip().lower() == MAIL:
         return [_returned(each) for each in dsn.parse(callback.body) if each.what is not What.DELAYED]
     try:
-        said = orjson.loads(callback.body)
+        said = storable(orjson.loads(callback.body))
     except orjson.JSONDecodeError:
         raise Malformed("not JSON") from None
     events = said.get("events", [said]) if isinstance(said, dict) else said

@@ -191,7 +191,7 @@ class _Client(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         code, text = super().getreply()
-        if code == -1:  # what smtplib makes of a reply without a number
+        if not 200 <= code < 600:  # -1 is what smtplib makes of a reply without a number
             self.close()
             raise smtplib.SMTPServerDisconnected("a reply without a code")
         return code, text
