@@ -20,8 +20,9 @@ def create_app() -> Flask:
     assert crm_tasks.celery.app.main
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
+    api.register(app)  # before the login, which would read a body before anybody has shown a key
     login.register(app)
-    for room in (health, home, api, admin, unsubscribe):
+    for room in (health, home, admin, unsubscribe):
         room.register(app)
     errors.register(app)  # last: what a library registered for itself gives way
     login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)
