@@ -40,6 +40,7 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    sandbox_smtp_port: int
     # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
     sandbox_webhook_url: str
     sandbox_phone_number_id: str
@@ -73,6 +74,7 @@ class Settings:
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
     email_api_url: str
+    window_margin: timedelta
 
     ai_base_url: str
     ai_api_key: str = field(repr=False)
@@ -154,6 +156,7 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_smtp_port": env.int("SANDBOX_SMTP_PORT", 8925, validate=port),
         "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
         "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
         "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
@@ -183,6 +186,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
         "email_api_url": env.str("EMAIL_API_URL", ""),
+        "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),

@@ -1,19 +1,18 @@
 """What comes in and goes out as JSON. Limits are the Cloud API's; a field error names the limit and the remedy."""
 
-from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
 from crm_tasks.messages.models import Conversation, Message
+from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.history import Shown
 from crm_tasks.messages.service.outbox import TYPES as _TEXTS
 
 TYPES = (*_TEXTS, "email")
 # Source: Meta, "Text messages" and "Templates" of the Cloud API.
 MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
-WINDOW = timedelta(hours=24)
 
 
 class TextSchema(ma.Schema):
@@ -114,6 +113,9 @@ class NewMessageSchema(ma.Schema):
     template = ma.fields.Nested(TemplateSchema)
     email = ma.fields.Nested(EmailSchema)
     context = ma.fields.Nested(ContextSchema)
+    fallback_template = ma.fields.Nested(
+        TemplateSchema, metadata={"description": "Sent instead if the 24-hour window is closed by then"}
+    )
 
     @ma.validates_schema
     def _content_of_its_type(self, data: dict[str, Any], **_: Any) -> None:
@@ -123,6 +125,8 @@ class NewMessageSchema(ma.Schema):
         for other in TYPES:
             if other != kind and other in data:
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
+        if kind == "template" and "fallback_template" in data:
+            raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
 
 
 class ReactionOut(ma.Schema):
@@ -145,6 +149,7 @@ class MessageOut(ma.Schema):
     content = ma.fields.Dict()
     text = ma.fields.String(allow_none=True)
     state = ma.fields.String()
+    category = ma.fields.String()
     author = ma.fields.String()
     provider_id = ma.fields.String(allow_none=True)
     context_provider_id = ma.fields.String(allow_none=True)
@@ -206,7 +211,7 @@ def dump_message(shown: Shown | Message) -> dict[str, Any]:
 def dump_conversation(row: tuple[Conversation, Contact | None]) -> dict[str, Any]:
     """Return a conversation as JSON."""
     conversation, contact = row
-    until = conversation.last_inbound_at + WINDOW if conversation.last_inbound_at else None
+    until = closes_at(conversation.last_inbound_at)
     fields = {
         name: getattr(conversation, name)
         for name in (

@@ -1,4 +1,4 @@
-"""Templates and files of e-mails, what came back of them, and addresses that nobody has."""
+"""Templates and files of e-mails, and what came back of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("identities", sa.Column("invalid_at", sa.DateTime(timezone=True), nullable=True))
     op.create_table(
         "email_templates",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -61,4 +60,3 @@ def downgrade() -> None:
     op.drop_table("email_bounces")
     op.drop_table("email_attachments")
     op.drop_table("email_templates")
-    op.drop_column("identities", "invalid_at")

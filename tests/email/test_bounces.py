@@ -54,7 +54,7 @@ def test_a_bounce_fails_its_message_and_ends_its_address(shop: Shop) -> None:
         ANN,
     )
     assert entry.evidence["event_id"] == str(found.id)
-    assert one(Identity, Identity.value == ANN).invalid_at is not None
+    assert one(Identity, Identity.value == ANN).unreachable_at is not None
 
 
 def test_the_same_bounce_twice_is_one(shop: Shop) -> None:
@@ -101,7 +101,7 @@ def test_a_complaint_ends_the_address_and_leaves_the_message_delivered(shop: Sho
     tell(shop, RETURNED, complained(ours))
     assert message(ours).state is MessageState.DELIVERED
     assert reasons() == ["complaint"]
-    assert one(Identity, Identity.value == ANN).invalid_at is None
+    assert one(Identity, Identity.value == ANN).unreachable_at is None
 
 
 def test_a_person_who_asks_again_is_written_to_again(shop: Shop) -> None:

@@ -64,7 +64,7 @@ def test_an_address_that_nobody_has_is_written_to_once_and_never_again(shop: Sho
         True,
     )
     assert found.evidence["message_id"] == str(failed.id)
-    assert one(Identity, Identity.value == ANN).invalid_at is not None
+    assert one(Identity, Identity.value == ANN).unreachable_at is not None
     again = until(post(shop), MessageState.SUPPRESSED)
     assert again.error is not None and again.error["code"] == "suppressed"
     assert mailbox.taken == []

@@ -20,6 +20,7 @@ from webapp.api import (
     queues,
     scheduled,
     suppressions,
+    templates,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -35,6 +36,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         conversations,
         suppressions,
         policies,
+        templates,
         jobs,
         dead_letters,
         holds,

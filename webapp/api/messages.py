@@ -10,12 +10,13 @@ from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
 from crm_tasks.email.service import accept as email
 from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import history, outbox
+from crm_tasks.messages.service import explain, history, outbox
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
 from webapp.api.paging import PageArgs, decode, page
 from webapp.api.reading import Blueprint
+from webapp.api.shapes import ExplanationOut
 from webapp.auth import caller
 
 blueprint = Blueprint("messages", __name__, description="Messages to and from customers")
@@ -68,6 +69,14 @@ def get(message_id: uuid.UUID) -> dict[str, Any]:
         return dump_message(history.get(session, caller().workspace_id, message_id))
 
 
+@blueprint.route("/messages/<uuid:message_id>/explain")
+@blueprint.alt_response(200, schema=ExplanationOut)
+def explained(message_id: uuid.UUID) -> dict[str, Any]:
+    """Say why a message waits, by which gate and until when; or what happened to it, step by step."""
+    with transaction() as session:
+        return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
+
+
 @blueprint.route("/messages/unknown")
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.alt_response(200, schema=MessagePage)
@@ -97,4 +106,11 @@ def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     kind = new["type"]
     context = new.get("context") or {}
-    return outbox.NewMessage(type=kind, content=new[kind], context_id=context.get("message_id"), author="api")
+    instead = new.get("fallback_template")
+    return outbox.NewMessage(
+        type=kind,
+        content=new[kind],
+        context_id=context.get("message_id"),
+        author="api",
+        fallback={"template": instead} if instead else None,
+    )

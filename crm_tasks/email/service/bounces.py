@@ -76,7 +76,7 @@ def note(
         at=moment,
     )
     if what is not Verdict.COMPLAINED:
-        _mark(session, message.workspace_id, address, moment)
+        _mark(session, message.workspace_id, address, _REASONS[what], moment)
     log.info("email.suppressed", message_id=str(message.id), reason=_REASONS[what])
 
 
@@ -90,7 +90,7 @@ def _count(session: Session, workspace_id: uuid.UUID, address: str, what: Verdic
     return session.scalars(query).one()
 
 
-def _mark(session: Session, workspace_id: uuid.UUID, address: str, at: datetime) -> None:
+def _mark(session: Session, workspace_id: uuid.UUID, address: str, reason: str, at: datetime) -> None:
     """Let whoever looks at the contact see that this address is dead."""
     session.execute(
         sa.update(Identity)
@@ -99,8 +99,8 @@ def _mark(session: Session, workspace_id: uuid.UUID, address: str, at: datetime)
             Identity.kind == IdentityKind.EMAIL,
             Identity.value == address,
             Identity.retired_at.is_(None),
-            Identity.invalid_at.is_(None),
+            Identity.unreachable_at.is_(None),
         )
-        .values(invalid_at=at)
+        .values(unreachable_at=at, unreachable_reason=reason)
         .execution_options(synchronize_session=False)
     )
