@@ -98,6 +98,17 @@ def rotate_secret(channel_id: uuid.UUID, app_secret: str, workspace_id: uuid.UUI
     click.echo(f"{channel.name} accepts {len(channel.signed_by)} app secrets.")
 
 
+@command.command("set-token")
+@click.argument("channel_id", type=ID)
+@click.option("--token", required=True, envvar="CHANNEL_TOKEN", help="Access token.")
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def set_token(channel_id: uuid.UUID, token: str, workspace_id: uuid.UUID | None) -> None:
+    """Replace the access token, when it has ended or was revoked."""
+    with transaction() as session:
+        channel = service.replace_token(session, service.only(session, workspace_id).id, channel_id, token)
+    click.echo(f"{channel.name} has a new access token. If it was held: crm hold release channel:{channel.id}")
+
+
 @command.command()
 def kinds() -> None:
     """List the kinds of channel, and what each needs."""

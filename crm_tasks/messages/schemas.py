@@ -5,95 +5,27 @@ from typing import Any
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
+from crm_tasks.messages.contents import TYPES as CONTENTS
+from crm_tasks.messages.contents import ContentsSchema
+from crm_tasks.messages.contents.email import EmailSchema
+from crm_tasks.messages.contents.template import TemplateSchema
 from crm_tasks.messages.models import Conversation, Message
 from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.history import Shown
-from crm_tasks.messages.service.outbox import TYPES as _TEXTS
 
-TYPES = (*_TEXTS, "email")
-# Source: Meta, "Text messages" and "Templates" of the Cloud API.
-MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
-
-
-class TextSchema(ma.Schema):
-    """A text."""
-
-    body = ma.fields.String(
-        required=True,
-        validate=ma.validate.Length(1, MAX_TEXT, error=f"Write 1 to {MAX_TEXT} characters."),
-        error_messages={"required": "Write what to say.", "null": "Write what to say."},
-    )
-    preview_url = ma.fields.Boolean()
-
-
-class LanguageSchema(ma.Schema):
-    """The language of a template."""
-
-    code = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(r"^[a-z]{2,3}(_[A-Za-z]{2,4})?$", error="Write a code such as en_US."),
-        error_messages={"required": "Name the language, such as en_US."},
-    )
-    policy = ma.fields.String()
-
-
-class TemplateSchema(ma.Schema):
-    """A template that the provider has approved."""
-
-    name = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(
-            rf"^[a-z0-9_]{{1,{MAX_TEMPLATE_NAME}}}$", error="A template's name is of a-z, 0-9 and _."
-        ),
-        error_messages={"required": "Name the template."},
-    )
-    language = ma.fields.Nested(LanguageSchema, required=True, error_messages={"required": "Name the language."})
-    components = ma.fields.List(ma.fields.Dict())
+TYPES = (*CONTENTS, "email")
 
 
 class ContextSchema(ma.Schema):
     """The message that this one replies to, by its provider id."""
 
-    message_id = ma.fields.String(required=True)
-
-
-class AttachmentSchema(ma.Schema):
-    """A file of an e-mail."""
-
-    name = ma.fields.String(required=True, validate=ma.validate.Length(1, 255))
-    media_type = ma.fields.String(required=True, validate=ma.validate.Length(1, 120))
-    data = ma.fields.String(required=True, metadata={"description": "Its bytes in base64; 20 MB in all"})
-
-
-class EmailSchema(ma.Schema):
-    """An e-mail: its own words, or a template with values for its places."""
-
-    subject = ma.fields.String(validate=ma.validate.Length(1, 998, error="Write 1 to 998 characters."))
-    html = ma.fields.String(validate=ma.validate.Length(max=1024 * 1024))
-    text = ma.fields.String(validate=ma.validate.Length(max=1024 * 1024))
-    template = ma.fields.UUID(metadata={"description": "In place of subject, html and text"})
-    variables = ma.fields.Dict(keys=ma.fields.String())
-    reply_to = ma.fields.String(validate=ma.validate.Length(max=320))
-    headers = ma.fields.Dict(
-        keys=ma.fields.String(validate=ma.validate.Length(1, 76)),
-        values=ma.fields.String(validate=ma.validate.Length(max=998)),
-        validate=ma.validate.Length(max=20, error="Give at most 20 headers."),
-    )
-    attachments = ma.fields.List(
-        ma.fields.Nested(AttachmentSchema), validate=ma.validate.Length(max=10, error="Give at most 10 files.")
+    message_id = ma.fields.String(
+        required=True, validate=ma.validate.Length(1, 512, error="Give the message's provider_id.")
     )
 
-    @ma.validates_schema
-    def _words(self, data: dict[str, Any], **_: Any) -> None:
-        own = [name for name in ("subject", "html", "text") if data.get(name)]
-        if data.get("template") and own:
-            raise ma.ValidationError("Leave this out beside a template.", own[0])
-        if not data.get("template") and "subject" not in data:
-            raise ma.ValidationError("Write a subject, or name a template.", "subject")
 
-
-class NewMessageSchema(ma.Schema):
-    """A message to send."""
+class NewMessageSchema(ContentsSchema):
+    """A message to send: to whom, through which channel, of which type, and the object of that type."""
 
     channel_id = ma.fields.UUID(
         required=True,
@@ -109,8 +41,6 @@ class NewMessageSchema(ma.Schema):
         validate=ma.validate.OneOf(TYPES, error=f"Use one of: {', '.join(TYPES)}."),
         error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
     )
-    text = ma.fields.Nested(TextSchema)
-    template = ma.fields.Nested(TemplateSchema)
     email = ma.fields.Nested(EmailSchema)
     context = ma.fields.Nested(ContextSchema)
     fallback_template = ma.fields.Nested(
@@ -127,6 +57,23 @@ class NewMessageSchema(ma.Schema):
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
         if kind == "template" and "fallback_template" in data:
             raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
+        if kind == "reaction" and "context" in data:
+            raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
+
+
+class ReadIn(ma.Schema):
+    """How a message is marked as read."""
+
+    typing = ma.fields.Boolean(
+        load_default=False, metadata={"description": "Also show for 25 s, or until a message, that somebody types"}
+    )
+
+
+class ReadOut(ma.Schema):
+    """The job that tells the provider."""
+
+    message_id = ma.fields.UUID()
+    job_id = ma.fields.UUID()
 
 
 class ReactionOut(ma.Schema):
@@ -154,6 +101,7 @@ class MessageOut(ma.Schema):
     provider_id = ma.fields.String(allow_none=True)
     context_provider_id = ma.fields.String(allow_none=True)
     answer_id = ma.fields.UUID(allow_none=True)
+    media_id = ma.fields.UUID(allow_none=True)
     error = ma.fields.Dict(allow_none=True)
     occurred_at = ma.fields.AwareDateTime()
     created_at = ma.fields.AwareDateTime()

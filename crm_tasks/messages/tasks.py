@@ -8,11 +8,14 @@ from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
+from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.task import finishing, job, record
+from crm_tasks.media.service import fetching, uploading
+from crm_tasks.messages.service import attachments, reading, sending
 from crm_tasks.messages.service import receive as receiving
-from crm_tasks.messages.service import sending
 from crm_tasks.messages.service import settle as settling
+from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.providers import http
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
@@ -52,8 +55,7 @@ def _receive_alone(event_id: uuid.UUID) -> None:
 def send(message_id: str) -> None:
     """Send one message. The provider is called with no transaction open."""
     wanted, claim = uuid.UUID(message_id), job()
-    with transaction() as session:
-        order = sending.begin(session, wanted, claim)
+    order = _begin(wanted, claim)
     if order is None:
         return
     if isinstance(order, Snooze):
@@ -66,6 +68,44 @@ def send(message_id: str) -> None:
             outcome = sending.refused(session, wanted, claim, result)
         raise outcome
     record(lambda session: sending.record(session, wanted, result))
+
+
+def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | Snooze | None:
+    """Mark a message as `sending`; before that, bring its files to a provider that does not know them."""
+    while True:
+        with transaction() as session:
+            order = sending.begin(session, message_id, claim)
+        if not isinstance(order, Uploads):
+            return order
+        for upload in order:
+            provider_id = uploading.bring(upload)
+            with transaction() as session:
+                uploading.brought(session, upload, provider_id)
+
+
+@app.task(name="messages.fetch_media", follow=attachments.follow)
+def fetch_media(media_id: str) -> None:
+    """Fetch a file that a customer sent or that a link leads to. It comes with no transaction open."""
+    wanted = uuid.UUID(media_id)
+    with transaction() as session:
+        order = fetching.begin(session, wanted)
+    if order is None:
+        return
+    fetched = fetching.fetch(order)
+    record(lambda session: attachments.kept(session, wanted, fetched))
+
+
+@app.task(name="messages.mark_read")
+def mark_read(message_id: str, typing: bool) -> None:
+    """Tell the provider that a customer's message was read, maybe also that somebody types."""
+    wanted = uuid.UUID(message_id)
+    with transaction() as session:
+        order = reading.begin(session, wanted)
+    if order is None:
+        return
+    order.mark_read(order.sender, order.provider_id, typing)
+    with finishing() as session:
+        reading.done(session, wanted)
 
 
 @app.task(name="messages.settle")

@@ -62,10 +62,10 @@ class Refusal:
     code: int
     message: str
     retry_after: timedelta | None = None
-    # What it says about the person, as in `Report`.
-    verdict: str | None = None
     # After which a stop of the channel ends by itself; None if a person must end it.
     passes_after: timedelta | None = None
+    # What it says about the person, as in `Report`.
+    verdict: str | None = None
 
     def as_error(self, *, times: int = 1) -> dict[str, Any]:
         """Return what a message remembers of it."""
@@ -146,6 +146,9 @@ class Need:
     default: Any = None
 
 
+MarkRead = Callable[[Sender, str, bool], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A kind of channel.
@@ -154,6 +157,8 @@ class Provider:
         send: sends one message, once; with no transaction open.
         verify: says whether a callback is the provider's.
         parse: reads a callback that was verified; may raise `Malformed`.
+        mark_read: tells a person that a message (by its provider id) was read, maybe also that somebody types; raises
+            Transient or Permanent.
         measure: how many parts a message has, where that is what is paid for.
         reaches: the identities by which people are reached, the best first.
         types: the types of message that it takes.
@@ -171,6 +176,7 @@ class Provider:
     send: Callable[[Sender, Outgoing], Result]
     verify: Callable[[Sender, Callback], bool] | None = None
     parse: Callable[[Callback], list[Report | Inbound]] | None = None
+    mark_read: MarkRead | None = None
     measure: Callable[[Mapping[str, Any]], int] | None = None
     task: str = "messages.send"
     per_second: float | None = None

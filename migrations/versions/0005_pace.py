@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005_pace"
-down_revision = "0003_conversations"
+down_revision = "0004_channels"
 branch_labels = None
 depends_on = None
 

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0009_templates"
-down_revision = "0004_channels"
+down_revision = "0008_media"
 branch_labels = None
 depends_on = None
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010_email"
-down_revision = "0004_channels"
+down_revision = "0009_templates"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,7 @@
 """E-mails and templates by the API: what is taken, and what is refused by field."""
 
 from base64 import b64encode
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from flask.testing import FlaskClient
 from crm_tasks.email.models import EmailAttachment
 from crm_tasks.messages.models import Message
 from tests.email.shop import ANN, Shop, make_shop
+from tests.fixtures import make_demo
 from tests.messages.apply import one, rows
 from tests.messages.outgoing import send_jobs
 from tests.webapp.api import Api, error, fields
@@ -82,6 +84,8 @@ WRONG = [
     ({"attachments": [file()] * 11}, "email.attachments"),
     ({"html": "<style>p{}</style>" + "<div>" * 6000}, "email.html"),
     ({"colour": "red"}, "email.colour"),
+    ({"attachments": [{"name": "a"}]}, "email.attachments.0.data"),
+    ({"attachments": [{"data": ""}]}, "email.attachments.0.name"),
     ({"template": "7"}, "email.template"),
 ]
 
@@ -96,6 +100,31 @@ def test_a_wrong_field_is_named(shop: Shop, api: Api, change: dict[str, Any], fi
 def test_a_type_belongs_to_its_channel(shop: Shop, api: Api) -> None:
     new = {"channel_id": str(shop.channel_id), "to": ANN, "type": "text", "text": {"body": "Hi"}}
     assert error(api.post("/messages", new))["code"] == "type_not_supported"
+    demo = make_demo()
+    new = body(shop) | {"channel_id": str(demo.channel_id)}
+    assert error(Api(api.client, demo.api_key).post("/messages", new))["code"] == "type_not_supported"
+
+
+def test_an_uploaded_file_goes_along_and_somebody_elses_does_not(shop: Shop, api: Api) -> None:
+    from crm_tasks.core import db
+    from crm_tasks.core.types import new_id
+    from crm_tasks.media.service import files
+
+    media_id = new_id()
+    stored = files.keep(BytesIO(b"%PDF-hello"), media_id)
+    with db.transaction() as session:
+        how = {"mime_type": "application/pdf", "filename": "invoice.pdf"}
+        files.add(session, shop.workspace_id, shop.channel_id, stored, media_id=media_id, **how)
+    named = [{"media_id": str(media_id)}, {"media_id": str(media_id), "name": "b.pdf"}]
+    found = api.post("/messages", body(shop, attachments=named)).get_json()["content"]["attachments"]
+    assert [(each["name"], each["media_type"], each["size"]) for each in found] == [
+        ("invoice.pdf", "application/pdf", 10),
+        ("b.pdf", "application/pdf", 10),
+    ]
+    assert [bytes(each.data) for each in _files()] == [b"%PDF-hello"] * 2
+    other = make_shop(name="Other")
+    refused = Api(api.client, other.api_key).post("/messages", body(other, attachments=named[:1]))
+    assert list(fields(refused)) == ["email.attachments.0.media_id"]
 
 
 # --- templates ---------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"to": "US."}, "to", "Write it with its country, such as +14155550123."),
     ({"to": "US.no such person"}, "to", "Write it with its country, such as +14155550123."),
     ({"to": " "}, "to", "Give a phone number or a user id."),
-    ({"type": "hologram"}, "type", "Use one of: text, template."),
+    ({"type": "hologram"}, "type", "Use one of: text, image, video,"),
     ({"text": {}}, "text.body", "Write what to say."),
     ({"text": {"body": None}}, "text.body", "Write what to say."),
     ({"text": {"body": ""}}, "text.body", "Write 1 to 4096 characters."),

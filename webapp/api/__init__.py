@@ -15,10 +15,12 @@ from webapp.api import (
     events,
     holds,
     jobs,
+    media,
     messages,
     policies,
     queues,
     scheduled,
+    shapes,
     suppressions,
     templates,
 )
@@ -32,6 +34,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
     room.blueprint
     for room in (
         messages,
+        media,
         scheduled,
         conversations,
         suppressions,
@@ -71,6 +74,7 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
+    shapes.describe(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=PREFIX)
     app.before_request(_guard)

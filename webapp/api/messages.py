@@ -9,8 +9,8 @@ from flask import request
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
 from crm_tasks.email.service import accept as email
-from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import explain, history, outbox
+from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
+from crm_tasks.messages.service import explain, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
@@ -77,6 +77,16 @@ def explained(message_id: uuid.UUID) -> dict[str, Any]:
         return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
 
 
+@blueprint.route("/messages/<uuid:message_id>/read", methods=["POST"])
+@blueprint.arguments(ReadIn, required=False)
+@blueprint.alt_response(202, schema=ReadOut, description="Accepted: the provider will be told")
+def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], int]:
+    """Mark a customer's message, and so all before it, as read; maybe show that somebody types."""
+    with transaction() as session:
+        job_id = reading.mark(session, caller().workspace_id, message_id, typing=body["typing"])
+    return {"message_id": str(message_id), "job_id": str(job_id)}, 202
+
+
 @blueprint.route("/messages/unknown")
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.alt_response(200, schema=MessagePage)
@@ -109,7 +119,8 @@ def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     instead = new.get("fallback_template")
     return outbox.NewMessage(
         type=kind,
-        content=new[kind],
+        # As customers' cards are kept: an object of which the list is a part.
+        content={kind: new[kind]} if isinstance(new[kind], list) else new[kind],
         context_id=context.get("message_id"),
         author="api",
         fallback={"template": instead} if instead else None,

@@ -23,8 +23,10 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
         Permanent: there is no such message, or nobody to send it to.
     """
     order = sending.begin(session, message_id, claim)
-    if not isinstance(order, Order):
+    if isinstance(order, Snooze):
         return order
+    if not isinstance(order, Order):
+        return None
     query = sa.select(EmailAttachment).where(EmailAttachment.message_id == message_id)
     data = [each.data for each in session.scalars(query.order_by(EmailAttachment.position))]
     named = order.message.content.get("attachments") or []

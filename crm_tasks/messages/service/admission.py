@@ -15,6 +15,7 @@ from crm_tasks.core.errors import Conflict, FieldError, Invalid
 from crm_tasks.messages.models import Category, Conversation
 from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.providers import registry
+from crm_tasks.providers.whatsapp.webhook import words
 from crm_tasks.templates import service as templates
 from crm_tasks.templates.models import Template
 from crm_tasks.workspaces.models import Channel
@@ -81,7 +82,9 @@ def described(
 
 
 def _words(type: str, content: dict[str, Any]) -> str | None:
-    return content.get("body") if type == "text" else f"[{content.get('name', type)}]"
+    if type == "email":
+        return content.get("subject")
+    return f"[{content.get('name', '')}]" if type == "template" else words(type, content)
 
 
 def _category(template: Template) -> Category:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import service as contacts
@@ -17,14 +16,14 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
-from crm_tasks.messages.service import admission
+from crm_tasks.messages.service import admission, attachments
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
+from crm_tasks.providers.mail import compose
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
-TYPES = ("text", "template")
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 LATEST = timedelta(days=366)
@@ -50,6 +49,11 @@ class NewMessage:
     scheduled_for: datetime | None = None
     fallback: dict[str, Any] | None = None
     fallback_of: uuid.UUID | None = None
+
+    @property
+    def target_id(self) -> str | None:
+        """Which message, by its provider id, this says something about."""
+        return self.content.get("message_id") if self.type == "reaction" else None
 
 
 def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to: str, new: NewMessage) -> Message:
@@ -112,6 +116,8 @@ def send_in(
         author=new.author,
         occurred_at=moment,
         context_provider_id=new.context_id,
+        target_provider_id=new.target_id,
+        media_id=attachments.checked(session, channel, new.type, new.content),
         trace_id=current_trace.get(),
         category=category,
         scheduled_for=due,
@@ -194,6 +200,6 @@ def email_address(text: str) -> str:
         Invalid: it is none.
     """
     try:
-        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
-    except EmailNotValidError as error:
+        return compose.normal(text)
+    except ValueError as error:
         raise Invalid("This is not an e-mail address.", fields=[FieldError("to", str(error))]) from None

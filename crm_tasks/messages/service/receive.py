@@ -19,6 +19,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
+from crm_tasks.media.service import fetching
 from crm_tasks.messages.models import (
     Direction,
     EventState,
@@ -26,7 +27,7 @@ from crm_tasks.messages.models import (
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import accounts, optout, statuses
+from crm_tasks.messages.service import accounts, attachments, optout, statuses
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
@@ -157,6 +158,8 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
     contact_id = contacts.resolve(session, channel.workspace_id, accounts.names_of(update.person), at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
     message_id = new_id()
+    file = attachments.of_customer(update.type, update.content)
+    media_id = new_id() if file else None
     inserted = session.execute(
         insert(Message)
         .values(
@@ -178,6 +181,7 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
             event_id=event.id,
             trace_id=event.id,
             raw=update.raw,
+            media_id=media_id,
         )
         .on_conflict_do_nothing(index_elements=["channel_id", "provider_id"])
         .returning(Message.id)
@@ -188,6 +192,8 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
     touch(session, conversation_id, at, inbound=said_something)
     if said_something:
         contacts.heard_from(session, contact_id, at=at)
+    if file and media_id:
+        fetching.want(session, channel, file, media_id=media_id, at=at)
     if update.echo:
         statuses.apply_parked(session, channel.id, update.id)
     elif optout.heard(session, channel, update, optout.Where(contact_id, conversation_id, message_id), at=at):

@@ -7,6 +7,7 @@ What the provider answered is a fact and is kept whether or not the claim still 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,7 +22,7 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import admission, failures, gates, outbox, statuses
+from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, statuses
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait
@@ -43,10 +44,11 @@ class Order:
     message: Outgoing
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | None:
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | attachments.Uploads | None:
     """Take the last look, and mark a message as `sending` by this claim.
 
-    Returns what to send; or until when to put it off; or None if there is nothing to send (any more).
+    Returns what to send; or until when to put it off; or None if there is nothing to send (any more). Files that the
+    provider does not know yet come instead: they are brought first, and then this is asked again.
     """
     seen = look(session, message_id, lock=True)
     if seen is None:
@@ -67,11 +69,15 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     to = seen.address()
     if to is None:
         raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
+    channel = session.get_one(Channel, seen.row.channel_id)
+    content = attachments.resolved(session, channel, message_id, seen.row.type, seen.row.content)
+    if isinstance(content, attachments.Uploads):
+        return content
     session.execute(
         sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
         {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
     )
-    return Order(seen.provider, workspaces.sender(session.get_one(Channel, seen.row.channel_id)), _outgoing(seen, to))
+    return Order(seen.provider, workspaces.sender(channel), _outgoing(seen, to, content))
 
 
 def _take_template(session: Session, message: Message) -> bool:
@@ -104,13 +110,13 @@ def _put_off(session: Session, seen: Look, found: list[gates.Finding]) -> Snooze
     return Snooze(until, "; ".join(finding.text() for finding in found), code=found[0].rule)
 
 
-def _outgoing(seen: Look, to: Address) -> Outgoing:
+def _outgoing(seen: Look, to: Address, content: dict[str, Any]) -> Outgoing:
     row = seen.row
     return Outgoing(
         id=str(row.id),
         to=to,
         type=row.type,
-        content=row.content,
+        content=content,
         context_id=row.context_provider_id,
         workspace_id=str(row.workspace_id),
         contact_id=str(row.contact_id or ""),

@@ -226,7 +226,7 @@ def _inbound(message_id: str, item: dict, person: Person, where: dict, *, echo: 
         person=person,
         type=kind,
         content=content,
-        text=_words(kind, content),
+        text=words(kind, content),
         context_id=_text(context.get("id")),
         target_id=target,
         group_id=_text(item.get("group_id")),
@@ -377,17 +377,21 @@ def _moment(value: Any) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if _EARLIEST < seconds < _LATEST else None
 
 
-def _words(kind: str, content: dict) -> str | None:
+def words(kind: str, content: dict) -> str | None:
+    """Return what a person reads of a message in a list, whoever wrote it; of a picture without caption, nothing."""
     if kind == "interactive":
         reply = _object(content.get(_text(content.get("type")) or ""))
-        return _text(reply.get("title")) or _text(reply.get("body"))
+        return _text(reply.get("title")) or _text(reply.get("body")) or _text(_object(content.get("body")).get("text"))
+    if kind == "contacts":
+        names = (_text(_object(card.get("name")).get("formatted_name")) for card in _objects(content.get("contacts")))
+        return ", ".join(name for name in names if name) or None
     if kind == "edit":
         inner = _object(content.get("message"))
         inner_kind = _text(inner.get("type")) or "text"
-        return _words(inner_kind, _object(inner.get(inner_kind)))
+        return words(inner_kind, _object(inner.get(inner_kind)))
     for key in _WORDS.get(kind, ()):
-        if words := _text(content.get(key)):
-            return words
+        if found := _text(content.get(key)):
+            return found
     return None
 
 
