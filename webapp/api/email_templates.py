@@ -17,7 +17,7 @@ blueprint = Blueprint("email_templates", __name__, description="Templates of e-m
 _SIZE = ma.validate.Length(max=MAX_TEMPLATE, error=f"At most {MAX_TEMPLATE // 1024} kB.")
 
 
-class TemplateChange(ma.Schema):
+class EmailTemplateChange(ma.Schema):
     """What to change. Values stand in double braces: `{{ name }}`; HTML escapes them."""
 
     name = ma.fields.String(validate=ma.validate.Length(1, 200))
@@ -26,14 +26,14 @@ class TemplateChange(ma.Schema):
     text = ma.fields.String(validate=_SIZE)
 
 
-class NewTemplate(TemplateChange):
+class NewEmailTemplate(EmailTemplateChange):
     """A template to keep."""
 
     name = ma.fields.String(required=True, validate=ma.validate.Length(1, 200))
     subject = ma.fields.String(required=True, validate=ma.validate.Length(1, 998))
 
 
-class TemplateOut(ma.Schema):
+class EmailTemplateOut(ma.Schema):
     """A template."""
 
     id = ma.fields.UUID()
@@ -45,19 +45,19 @@ class TemplateOut(ma.Schema):
     changed_at = ma.fields.AwareDateTime()
 
 
-class TemplatePage(Envelope):
+class EmailTemplatePage(Envelope):
     """A page of templates."""
 
-    data = ma.fields.List(ma.fields.Nested(TemplateOut))
+    data = ma.fields.List(ma.fields.Nested(EmailTemplateOut))
 
 
-class PreviewIn(ma.Schema):
+class EmailPreviewIn(ma.Schema):
     """Values to try a template with."""
 
     variables = ma.fields.Dict(keys=ma.fields.String(), load_default=dict)
 
 
-class PreviewOut(ma.Schema):
+class EmailPreviewOut(ma.Schema):
     """How a template looks with these values."""
 
     subject = ma.fields.String()
@@ -65,12 +65,12 @@ class PreviewOut(ma.Schema):
     text = ma.fields.String()
 
 
-_TEMPLATE = TemplateOut()
+_TEMPLATE = EmailTemplateOut()
 
 
 @blueprint.route("/email-templates")
 @blueprint.arguments(PageArgs, location="query")
-@blueprint.alt_response(200, schema=TemplatePage)
+@blueprint.alt_response(200, schema=EmailTemplatePage)
 def listed(args: dict[str, Any]) -> dict[str, Any]:
     """List templates, the newest first."""
     before = decode(args["cursor"], uuid.UUID)
@@ -82,8 +82,8 @@ def listed(args: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.route("/email-templates", methods=["POST"])
-@blueprint.arguments(NewTemplate)
-@blueprint.alt_response(201, schema=TemplateOut)
+@blueprint.arguments(NewEmailTemplate)
+@blueprint.alt_response(201, schema=EmailTemplateOut)
 def create(new: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Keep a template. One that cannot be rendered is refused, with the line."""
     with transaction() as session:
@@ -91,7 +91,7 @@ def create(new: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 @blueprint.route("/email-templates/<uuid:template_id>")
-@blueprint.alt_response(200, schema=TemplateOut)
+@blueprint.alt_response(200, schema=EmailTemplateOut)
 def get(template_id: uuid.UUID) -> dict[str, Any]:
     """Look at a template."""
     with transaction() as session:
@@ -99,8 +99,8 @@ def get(template_id: uuid.UUID) -> dict[str, Any]:
 
 
 @blueprint.route("/email-templates/<uuid:template_id>", methods=["PATCH"])
-@blueprint.arguments(TemplateChange)
-@blueprint.alt_response(200, schema=TemplateOut)
+@blueprint.arguments(EmailTemplateChange)
+@blueprint.alt_response(200, schema=EmailTemplateOut)
 def change(values: dict[str, Any], template_id: uuid.UUID) -> dict[str, Any]:
     """Change a template. Messages that were accepted before keep their words."""
     with transaction() as session:
@@ -117,8 +117,8 @@ def delete(template_id: uuid.UUID) -> tuple[str, int]:
 
 
 @blueprint.route("/email-templates/<uuid:template_id>/preview", methods=["POST"])
-@blueprint.arguments(PreviewIn)
-@blueprint.alt_response(200, schema=PreviewOut)
+@blueprint.arguments(EmailPreviewIn)
+@blueprint.alt_response(200, schema=EmailPreviewOut)
 def preview(body: dict[str, Any], template_id: uuid.UUID) -> dict[str, str]:
     """Show how a template looks with values. What is missing is named with its line."""
     with transaction() as session:
