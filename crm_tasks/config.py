@@ -73,6 +73,7 @@ class Settings:
     http_retries: int
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
+    email_api_url: str
     window_margin: timedelta
 
     media_path: Path
@@ -197,6 +198,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "email_api_url": env.str("EMAIL_API_URL", ""),
         "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
         "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
         "media_hosts": tuple(

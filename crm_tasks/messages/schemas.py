@@ -5,11 +5,15 @@ from typing import Any
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
-from crm_tasks.messages.contents import TYPES, ContentsSchema
+from crm_tasks.messages.contents import TYPES as CONTENTS
+from crm_tasks.messages.contents import ContentsSchema
+from crm_tasks.messages.contents.email import EmailSchema
 from crm_tasks.messages.contents.template import TemplateSchema
 from crm_tasks.messages.models import Conversation, Message
 from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.history import Shown
+
+TYPES = (*CONTENTS, "email")
 
 
 class ContextSchema(ma.Schema):
@@ -37,6 +41,7 @@ class NewMessageSchema(ContentsSchema):
         validate=ma.validate.OneOf(TYPES, error=f"Use one of: {', '.join(TYPES)}."),
         error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
     )
+    email = ma.fields.Nested(EmailSchema)
     context = ma.fields.Nested(ContextSchema)
     fallback_template = ma.fields.Nested(
         TemplateSchema, metadata={"description": "Sent instead if the 24-hour window is closed by then"}

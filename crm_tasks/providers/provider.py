@@ -64,6 +64,8 @@ class Refusal:
     retry_after: timedelta | None = None
     # After which a stop of the channel ends by itself; None if a person must end it.
     passes_after: timedelta | None = None
+    # What it says about the person, as in `Report`.
+    verdict: str | None = None
 
     def as_error(self, *, times: int = 1) -> dict[str, Any]:
         """Return what a message remembers of it."""

@@ -11,6 +11,7 @@ import crm_tasks
 from webapp.api import (
     conversations,
     dead_letters,
+    email_templates,
     events,
     holds,
     jobs,
@@ -46,11 +47,14 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         holds,
         queues,
         events,
+        email_templates,
         notifications,
         webhooks,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
+# 20 MB of files are 27 MB in base64; who may send so much has shown a key first.
+_LARGE = {"messages.send": 30 * 1024 * 1024}
 
 
 class Api(SmorestApi):
@@ -85,6 +89,7 @@ def register(app: Flask) -> None:
 def _guard() -> None:
     if request.blueprint in _NAMES:
         require_key()
+        request.max_content_length = _LARGE.get(request.endpoint or "", request.max_content_length)
 
 
 def _docs() -> str:

@@ -8,6 +8,7 @@ from flask import request
 
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
+from crm_tasks.email.service import accept as email
 from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
 from crm_tasks.messages.service import explain, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
@@ -52,7 +53,8 @@ def send(new: dict[str, Any]) -> tuple[dict[str, Any], int]:
             earlier = idempotency.begin(session, workspace_id, key, request.get_data())
             if earlier is not None:
                 return earlier.body, earlier.status
-        message = outbox.send_to(session, workspace_id, new["channel_id"], new["to"], _new_message(new))
+        send_to = email.send_to if new["type"] == email.TYPE else outbox.send_to
+        message = send_to(session, workspace_id, new["channel_id"], new["to"], _new_message(new))
         body = dump_message(message)
         if key is not None:
             idempotency.remember(session, workspace_id, key, 202, body)

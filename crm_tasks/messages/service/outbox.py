@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import service as contacts
@@ -20,6 +19,7 @@ from crm_tasks.messages.models import Category, Direction, Message, MessageState
 from crm_tasks.messages.service import admission, attachments, news
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
+from crm_tasks.providers.mail import compose
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -202,6 +202,6 @@ def email_address(text: str) -> str:
         Invalid: it is none.
     """
     try:
-        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
-    except EmailNotValidError as error:
+        return compose.normal(text)
+    except ValueError as error:
         raise Invalid("This is not an e-mail address.", fields=[FieldError("to", str(error))]) from None
