@@ -96,6 +96,11 @@ class Settings:
         return self.env == "production"
 
     @property
+    def outside_url(self) -> str:
+        """Where the outside reaches the web app, without a slash at the end; this machine without PUBLIC_URL."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
     def uses_sandbox(self) -> bool:
         """Whether the simulated outside world runs beside this system."""
         return bool(self.sandbox_webhook_url)

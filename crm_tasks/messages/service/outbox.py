@@ -17,7 +17,7 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
-from crm_tasks.messages.service.receive import conversation, touch
+from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces

@@ -8,7 +8,6 @@ quarantined alone.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -22,14 +21,15 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import (
     AccountUpdate,
-    Conversation,
     Direction,
     EventState,
     InboundEvent,
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import statuses
+from crm_tasks.messages.service import callbacks, statuses
+from crm_tasks.messages.service.conversations import conversation, touch
+from crm_tasks.providers.provider import Inbound
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
     AccountChange,
@@ -44,6 +44,7 @@ from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
 
+WHATSAPP = "whatsapp"
 # What says something about another message rather than something to answer.
 ABOUT_OTHERS = ("reaction", "edit", "revoke", "system", "unsupported", "unknown", "request_welcome")
 
@@ -54,7 +55,7 @@ class Found:
 
     event: InboundEvent
     workspace_id: uuid.UUID | None
-    updates: list[tuple[Channel, Update]] = field(default_factory=list)
+    updates: list[tuple[Channel, Update | Inbound]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -90,6 +91,8 @@ def quarantine(session: Session, event_id: uuid.UUID, problem: str) -> None:
 
 def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel | None]) -> Found:
     """Parse an event and find the channel of each update."""
+    if event.provider != WHATSAPP:
+        return _read_callback(session, event)
     parsed = webhook.parse(event.body)
     found = Found(event, event.workspace_id, problems=list(parsed.problems))
     for update in parsed.updates:
@@ -108,9 +111,22 @@ def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel |
     return found
 
 
+def _read_callback(session: Session, event: InboundEvent) -> Found:
+    """Parse what another provider told; the door has written down the channel that it came for."""
+    found = Found(event, event.workspace_id)
+    channel = session.get(Channel, uuid.UUID(event.signed_by[0]))
+    if channel is None or channel.kind != event.provider:
+        found.problems.append(f"there is no {event.provider} channel {event.signed_by[0]}")
+        return found
+    found.workspace_id = channel.workspace_id
+    updates, found.problems = callbacks.read(event.provider, event.body)
+    found.updates = [(channel, update) for update in updates]
+    return found
+
+
 def _apply(session: Session, found: Iterable[Found]) -> None:
     """Apply all updates, rows of one kind in one order, so that two workers rarely wait for each other."""
-    collected: list[tuple[str, Channel, Update, InboundEvent]] = []
+    collected: list[tuple[str, Channel, Update | Inbound, InboundEvent]] = []
     for item in found:
         for channel, update in item.updates:
             collected.append((_sort_key(update), channel, update, item.event))
@@ -124,7 +140,9 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 channels[channel.id] = channel
                 by_channel.setdefault(channel.id, []).append((update, event.id))
             case InboundMessage():
-                _message(session, channel, update, event)
+                _message(session, channel, update, _names(update.person), event)
+            case Inbound():
+                _message(session, channel, callbacks.message(update), callbacks.names(update.sender), event)
             case IdentityChange():
                 contacts.change_identity(
                     session,
@@ -139,7 +157,9 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
         statuses.apply(session, channels[channel_id], by_channel[channel_id])
 
 
-def _sort_key(update: Update) -> str:
+def _sort_key(update: Update | Inbound) -> str:
+    if isinstance(update, Inbound):
+        return f"1:{update.sender.value}"
     if isinstance(update, InboundMessage):
         return f"1:{update.person.wa_id or update.person.bsuid or ''}"
     if isinstance(update, IdentityChange):
@@ -150,11 +170,13 @@ def _sort_key(update: Update) -> str:
 # --- messages ----------------------------------------------------------------------------------------------------
 
 
-def _message(session: Session, channel: Channel, update: InboundMessage, event: InboundEvent) -> None:
+def _message(
+    session: Session, channel: Channel, update: InboundMessage, names: contacts.Names, event: InboundEvent
+) -> None:
     at = update.at or event.received_at
     if _known(session, channel.id, update.id):
         return
-    contact_id = contacts.resolve(session, channel.workspace_id, _names(update.person), at=at)
+    contact_id = contacts.resolve(session, channel.workspace_id, names, at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
     message_id = new_id()
     inserted = session.execute(
@@ -194,35 +216,6 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
 def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
     query = sa.select(Message.id).where(Message.channel_id == channel_id, Message.provider_id == provider_id)
     return session.scalar(query) is not None
-
-
-def conversation(
-    session: Session, channel: Channel, contact_id: uuid.UUID, *, group_id: str | None = None
-) -> uuid.UUID:
-    """Return the conversation with a contact (or in a group) on a channel, made if there is none."""
-    column, value = (Conversation.group_id, group_id) if group_id else (Conversation.contact_id, contact_id)
-    query = sa.select(Conversation.id).where(Conversation.channel_id == channel.id, column == value)
-    found = session.scalar(query)
-    if found is not None:
-        return found
-    statement = insert(Conversation).values(
-        id=new_id(), workspace_id=channel.workspace_id, channel_id=channel.id, **{column.key: value}
-    )
-    session.execute(statement.on_conflict_do_nothing())
-    return session.scalars(query).one()
-
-
-def touch(session: Session, conversation_id: uuid.UUID, at: datetime, *, inbound: bool) -> None:
-    """Note when a conversation last heard something; an older event never turns it back."""
-    values = {"last_message_at": sa.func.greatest(Conversation.last_message_at, at)}
-    if inbound:
-        values["last_inbound_at"] = sa.func.greatest(Conversation.last_inbound_at, at)
-    session.execute(
-        sa.update(Conversation)
-        .where(Conversation.id == conversation_id)
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )
 
 
 # --- answers -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import fallback, gates, outbox, statuses
+from crm_tasks.messages.service import fallback, gates, outbox, statuses, verdicts
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import pair_wait
@@ -134,6 +134,8 @@ def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) 
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
     if no.action is Action.STOP:
         _stop_channel(session, message, f"{outbox.provider_of(session, message).medium} {no.code}: {no.message}")
+    if no.verdict:
+        verdicts.suppress(session, message, no.verdict, evidence={"message_id": str(message.id), "code": no.code})
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)

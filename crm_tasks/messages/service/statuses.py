@@ -17,6 +17,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
+from crm_tasks.messages.service import verdicts
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.workspaces.models import Channel
 
@@ -31,6 +32,7 @@ _REACHED = {
 }
 _STATES = {state.value: state for state in _REACHED}
 Reported = Sequence[tuple[Status, uuid.UUID]]
+Key = tuple[str, str, str, str | None]
 
 
 def apply(session: Session, channel: Channel, reported: Reported) -> None:
@@ -43,18 +45,23 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
         messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     known = _known(session, channel.id, reported, messages)
-    rows = []
+    rows, heeded = [], []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
-        if _key(status) not in known:
+        is_new = _key(status) not in known
+        if is_new:
             known.add(_key(status))
             rows.append(row)
         if message is not None:
             _raise(message, row)
+            if is_new:
+                heeded.append((message, row))
     if rows:
         session.execute(insert(StatusEvent), rows)
     session.flush()
+    for message, row in heeded:
+        verdicts.heed(session, message, row)
 
 
 def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
@@ -77,10 +84,14 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
-    for event in parked:
+    names = ("status", "recipient", "occurred_at", "event_id", "detail")
+    rows = [{name: getattr(event, name) for name in names} for event in parked]
+    for event, row in zip(parked, rows, strict=True):
         event.message_id = message.id
-        _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail})
+        _raise(message, row)
     session.flush()
+    for row in rows:
+        verdicts.heed(session, message, row)
 
 
 def furthest(current: MessageState, reported: MessageState) -> MessageState:
@@ -146,22 +157,21 @@ def _row(
     }
 
 
-def _key(status: Status) -> tuple[str, str, str]:
+def _key(status: Status) -> Key:
     """Return what makes a report the same as another: providers repeat them."""
-    return status.id, status.status, status.recipient
+    return status.id, status.status, status.recipient, status.detail.get("verdict")
 
 
-def _known(
-    session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]
-) -> set[tuple[str, str, str]]:
+def _known(session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]) -> set[Key]:
     """Return which of these were reported before. The first of its kind, the common case, asks nobody."""
     doubtful = {status.id for status, _ in reported if not _is_first(status, _message_of(status, messages))}
     if not doubtful:
         return set()
-    query = sa.select(StatusEvent.provider_id, StatusEvent.status, StatusEvent.recipient).where(
+    verdict = StatusEvent.detail["verdict"].astext
+    query = sa.select(StatusEvent.provider_id, StatusEvent.status, StatusEvent.recipient, verdict).where(
         StatusEvent.channel_id == channel_id, StatusEvent.provider_id.in_(doubtful)
     )
-    return {(provider_id, name, recipient) for provider_id, name, recipient in session.execute(query)}
+    return {(row[0], row[1], row[2], row[3]) for row in session.execute(query)}
 
 
 def _is_first(status: Status, message: Message | None) -> bool:
@@ -171,7 +181,8 @@ def _is_first(status: Status, message: Message | None) -> bool:
 
 def _raise(message: Message, row: dict[str, Any]) -> None:
     """Let a message show a report; the first report of each status gives its time."""
-    message.provider_id = message.provider_id or row.get("provider_id")
+    if row.get("provider_id") != str(message.id):  # a report may know no other id than ours
+        message.provider_id = message.provider_id or row.get("provider_id")
     state = _STATES.get(row["status"])
     if state is None:
         return

@@ -72,6 +72,8 @@ TABLE: dict[int, tuple[Action, str]] = {
     135000: (M, "the message could not be sent as it is"),
     2494100: (R, "the number is in maintenance"),
 }
+# Reported of a message that was accepted first: another channel may reach this person.
+UNREACHABLE = (131026,)
 
 
 def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> Refusal:
