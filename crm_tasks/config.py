@@ -72,6 +72,7 @@ class Settings:
     http_retries: int
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
+    sms_api_url: str
 
     ai_base_url: str
     ai_api_key: str = field(repr=False)
@@ -186,6 +187,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "sms_api_url": env.str("SMS_API_URL", ""),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),
