@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core.db import changed
 from crm_tasks.core.types import new_id
-from crm_tasks.messages.models import Direction, Message
+from crm_tasks.messages.models import Conversation, Direction, Message
 from crm_tasks.messages.service import history, outbox
 from crm_tasks.providers.llm import Turn
 from crm_tasks.workspaces import service as workspaces
@@ -37,12 +37,12 @@ class Question:
 
 
 def question(session: Session, message_id: uuid.UUID) -> Question | None:
-    """Return what is to be answered; None if it was answered already.
+    """Return what is to be answered; None if it was answered already, or a person answers here.
 
     With a reply window all that is unanswered in the conversation is one question, otherwise each message is its own.
     """
     message = session.get(Message, message_id)
-    if message is None:
+    if message is None or session.get_one(Conversation, message.conversation_id).human_since is not None:
         return None
     workspace = workspaces.get(session, message.workspace_id)
     if settings().reply_window:

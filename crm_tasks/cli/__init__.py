@@ -21,6 +21,8 @@ COMMANDS = {
     "dlq": ("dlq", "Dead letters: see, retry, discard"),
     "hold": ("hold", "Stop work by scope, and let it go on"),
     "message": ("message", "Messages of unknown fate: see, decide"),
+    "policy": ("policy", "Quiet hours, caps, prices, budget, rate"),
+    "suppression": ("suppression", "Who does not want to be written to"),
     "events": ("events", "Webhook requests that were put aside: see, replay"),
     "ring": ("ring", "Ring everything that is due, now"),
     "workspace": ("workspace", "Workspaces"),

@@ -37,6 +37,7 @@ COUNTERS = {
     "sends_accepted": "Messages accepted by a provider",
     "sends_refused": "Messages refused by a provider",
     "sends_unknown": "Sends that ended without a clear answer",
+    "sends_suppressed": "Messages that a rule of the last look has ended",
 }
 
 _counts: Counter[str] = Counter()

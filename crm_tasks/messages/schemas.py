@@ -146,6 +146,8 @@ class ConversationOut(ma.Schema):
     last_message_at = ma.fields.AwareDateTime(allow_none=True)
     last_inbound_at = ma.fields.AwareDateTime(allow_none=True)
     window_open_until = ma.fields.AwareDateTime(allow_none=True)
+    human_since = ma.fields.AwareDateTime(allow_none=True)
+    human_by = ma.fields.String(allow_none=True)
     created_at = ma.fields.AwareDateTime()
 
 
@@ -170,6 +172,9 @@ def dump_conversation(row: tuple[Conversation, Contact | None]) -> dict[str, Any
     until = conversation.last_inbound_at + WINDOW if conversation.last_inbound_at else None
     fields = {
         name: getattr(conversation, name)
-        for name in ("id", "channel_id", "group_id", "last_message_at", "last_inbound_at", "created_at")
+        for name in (
+            *("id", "channel_id", "group_id", "last_message_at", "last_inbound_at", "created_at"),
+            *("human_since", "human_by"),
+        )
     }
     return _CONVERSATION.dump({**fields, "contact": contact, "window_open_until": until})

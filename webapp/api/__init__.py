@@ -8,7 +8,18 @@ from flask.typing import ResponseReturnValue
 from flask_smorest import Api as SmorestApi
 
 import crm_tasks
-from webapp.api import conversations, dead_letters, events, holds, jobs, messages, queues
+from webapp.api import (
+    conversations,
+    dead_letters,
+    events,
+    holds,
+    jobs,
+    messages,
+    policies,
+    queues,
+    scheduled,
+    suppressions,
+)
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
 from webapp.auth import require_key
@@ -16,7 +27,19 @@ from webapp.auth import require_key
 PREFIX = "/api/v1"
 _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
 BLUEPRINTS: tuple[Blueprint, ...] = tuple(
-    room.blueprint for room in (messages, conversations, jobs, dead_letters, holds, queues, events)
+    room.blueprint
+    for room in (
+        messages,
+        scheduled,
+        conversations,
+        suppressions,
+        policies,
+        jobs,
+        dead_letters,
+        holds,
+        queues,
+        events,
+    )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
 

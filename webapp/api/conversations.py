@@ -8,7 +8,7 @@ import marshmallow as ma
 
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.schemas import ConversationOut, MessageOut, dump_conversation, dump_message
-from crm_tasks.messages.service import history
+from crm_tasks.messages.service import handover, history
 from webapp.api.paging import Envelope, PageArgs, decode, page
 from webapp.api.reading import Blueprint
 from webapp.auth import caller
@@ -54,6 +54,24 @@ def get(conversation_id: uuid.UUID) -> dict[str, Any]:
     """Look at a conversation."""
     with transaction() as session:
         return dump_conversation(history.conversation(session, caller().workspace_id, conversation_id))
+
+
+@blueprint.route("/conversations/<uuid:conversation_id>/take-over", methods=["POST"])
+@blueprint.alt_response(200, schema=ConversationOut)
+def take_over(conversation_id: uuid.UUID) -> dict[str, Any]:
+    """Have a person answer here: nothing automatic is sent until the conversation is handed back."""
+    me = caller()
+    with transaction() as session:
+        return dump_conversation(handover.take_over(session, me.workspace_id, conversation_id, actor=me.name))
+
+
+@blueprint.route("/conversations/<uuid:conversation_id>/hand-back", methods=["POST"])
+@blueprint.alt_response(200, schema=ConversationOut)
+def hand_back(conversation_id: uuid.UUID) -> dict[str, Any]:
+    """Let what is automatic answer again."""
+    me = caller()
+    with transaction() as session:
+        return dump_conversation(handover.hand_back(session, me.workspace_id, conversation_id))
 
 
 @blueprint.route("/conversations/<uuid:conversation_id>/messages")

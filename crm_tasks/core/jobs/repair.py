@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -111,6 +112,24 @@ def run_now(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uu
     session.refresh(job)
     ring_after_commit(session, [ring.Ring(job.id, job.task, job.queue, job.priority)])
     log.info("job.run_now", job_id=str(job_id), actor=actor)
+    return job
+
+
+def move(
+    session: Session, job_id: uuid.UUID, run_at: datetime, *, actor: str, workspace_id: uuid.UUID | None = None
+) -> Job:
+    """Make a job that waits due at another moment.
+
+    Raises:
+        NotFound: no such job. Conflict: it does not wait.
+    """
+    job = get(session, job_id, workspace_id=workspace_id, lock=True)
+    if job.state is not JobState.QUEUED:
+        raise Conflict(f"This job is {job.state}; only one that waits can be moved.", code="not_queued")
+    # Unrung: the scheduler rings it when it is due, be that at once.
+    job.run_at, job.rung_at, job.rings = run_at, None, 0
+    session.flush()
+    log.info("job.moved", job_id=str(job_id), run_at=run_at.isoformat(), actor=actor)
     return job
 
 

@@ -204,7 +204,7 @@ def cost_of(look: Look) -> int | None:
     prices = look.policy("prices")
     if prices is None:
         return None
-    each = prices[0].get(f"{look.provider.medium}.{look.category}", prices[0].get(look.provider.medium))
+    each = prices[0].get(f"{look.provider.medium}_{look.category}", prices[0].get(look.provider.medium))
     return None if each is None else round(float(each) * _MILLION) * (look.row.parts or 1)
 
 
