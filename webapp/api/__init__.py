@@ -11,6 +11,7 @@ import crm_tasks
 from webapp.api import (
     conversations,
     dead_letters,
+    earlier,
     events,
     holds,
     jobs,
@@ -39,6 +40,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         holds,
         queues,
         events,
+        earlier,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
@@ -66,7 +68,7 @@ def register(app: Flask) -> None:
     )
     api = Api(app)
     for blueprint in BLUEPRINTS:
-        api.register_blueprint(blueprint, url_prefix=PREFIX)
+        api.register_blueprint(blueprint, url_prefix=earlier.PREFIX if blueprint is earlier.blueprint else PREFIX)
     app.before_request(_guard)
     app.add_url_rule(f"{PREFIX}/docs", "api_docs", _docs)
     app.add_url_rule("/static/swagger/<path:name>", "swagger_file", _swagger_file)

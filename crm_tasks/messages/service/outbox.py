@@ -36,6 +36,7 @@ class NewMessage:
     Args:
         scheduled_for: not before; what is past is now.
         fallback: what instead: a `template` when the window is closed, `channels` on a definite refusal.
+        metadata: data of the sender's own, kept in the content and passed on where the provider can.
     """
 
     type: str
@@ -47,6 +48,7 @@ class NewMessage:
     scheduled_for: datetime | None = None
     fallback: dict[str, Any] | None = None
     fallback_of: uuid.UUID | None = None
+    metadata: dict[str, Any] | None = None
 
     @property
     def text(self) -> str | None:
@@ -90,6 +92,10 @@ def send_in(
             code="type_not_supported",
             fields=[FieldError("type", f"Use one of: {kinds}.")],
         )
+    if new.metadata and provider.medium == "whatsapp":
+        fields = [FieldError("metadata", "Leave this out: it would not be passed on.")]
+        raise Invalid("WhatsApp takes no metadata.", code="no_metadata", fields=fields)
+    content = {**new.content, "metadata": new.metadata} if new.metadata else new.content
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     due = due_at(new.scheduled_for, moment)
     message = Message(
@@ -101,7 +107,7 @@ def send_in(
         direction=Direction.OUT,
         state=MessageState.QUEUED,
         type=new.type,
-        content=storable(new.content),
+        content=storable(content),
         text=new.text,
         author=new.author,
         occurred_at=moment,
