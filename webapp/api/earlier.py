@@ -3,12 +3,14 @@
 `workspaceId` and `contactId` are required, as nothing is guessed. The API key decides which workspace it is.
 """
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import marshmallow as ma
 from sqlalchemy.orm import Session
 
+from crm_tasks.core.errors import Invalid
 from crm_tasks.messages.models import Message
 from crm_tasks.messages.schemas import WHEN, Metadata
 from crm_tasks.messages.service import earlier
@@ -19,17 +21,12 @@ from webapp.auth import caller
 
 PREFIX = "/api"
 LONGEST = LATEST // timedelta(milliseconds=1)
+_THEIRS = {"scheduled_for": "scheduledFor", "text.body": "message"}
 blueprint = Blueprint("earlier", __name__, description="One SMS or mail, as earlier systems asked for it")
 
 
 class Name(ma.fields.Field):
     """An id of the caller's: a text or a whole number, each checked as what it is; kept as a text."""
-
-    default_error_messages: ClassVar = {
-        "empty": "Write at least one character.",
-        "long": "Write at most 200 characters.",
-        "kind": "Give a text or a whole number.",
-    }
 
     def __init__(self, what: str, data_key: str) -> None:
         shape = {"oneOf": [{"type": "string", "minLength": 1, "maxLength": 200}, {"type": "integer"}]}
@@ -41,13 +38,13 @@ class Name(ma.fields.Field):
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> str:
         if isinstance(value, str):
             if not value.strip():
-                raise self.make_error("empty")
+                raise ma.ValidationError("Write at least one character.")
             if len(value) > 200:
-                raise self.make_error("long")
+                raise ma.ValidationError("Write at most 200 characters.")
             return value.strip()
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
-        raise self.make_error("kind")
+        raise ma.ValidationError("Give a text or a whole number.")
 
 
 def _text(what: str, most: int, *, required: bool = True, data_key: str | None = None) -> ma.fields.String:
@@ -143,9 +140,18 @@ def _accept(given: dict[str, Any], **what: Any) -> tuple[dict[str, Any], int]:
     workspace_id = caller().workspace_id
 
     def make(session: Session) -> dict[str, Any]:
-        return _dump(earlier.accept(session, workspace_id, order))
+        try:
+            return _dump(earlier.accept(session, workspace_id, order))
+        except Invalid as error:
+            raise _in_their_words(error) from None
 
     return once(make)
+
+
+def _in_their_words(error: Invalid) -> Invalid:
+    """Return an error with the fields named as the caller has them."""
+    fields = [replace(each, field=_THEIRS.get(each.field, each.field)) for each in error.fields]
+    return Invalid(error.message, code=error.code, hint=error.hint, fields=fields)
 
 
 def _dump(message: Message) -> dict[str, Any]:
