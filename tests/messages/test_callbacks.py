@@ -1,4 +1,4 @@
-"""What providers other than WhatsApp tell: statuses, texts and verdicts about people, in any order, any number of times."""
+"""What providers other than WhatsApp tell: statuses, texts and verdicts about people, in any order, any times."""
 
 import random
 import uuid

@@ -199,7 +199,9 @@ def test_a_budget_is_kept_exactly_though_many_send_at_once(shop: Demo, sandbox: 
     policy(shop, "budget", {"amount": 0.2, "per": "day"})
     sent = [say(shop, to=f"+1555000{number}") for number in range(1111, 1117)]
     eventually(lambda: len(sandbox.sends()) == 4, "as many as the budget allows", AT_MOST)
-    waiting = [each for each in sent if message(each).state is not MessageState.ACCEPTED]
+    waiting = eventually(
+        lambda: two if len(two := [each for each in sent if message(each).gates]) == 2 else None, "two wait", AT_MOST
+    )
     for each in waiting:
         _, opens = put_off(each, "budget")
         assert opens == utc("2027-02-11T00:00")

@@ -1,4 +1,4 @@
-"""SMS on their way out, by a worker: sent once, in parts, with what the gateway is to know; what it says is believed."""
+"""SMS on their way out, by a worker: sent once, with what the gateway is to know; and what it says is believed."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -9,13 +9,14 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.models import Category
 from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import fallback, history, outbox
+from crm_tasks.messages.service import explain, fallback, history, outbox
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
 from webapp.api.once import DOCUMENTED, once
 from webapp.api.paging import PageArgs, decode, page
 from webapp.api.reading import Blueprint
+from webapp.api.shapes import ExplanationOut
 from webapp.auth import caller
 
 blueprint = Blueprint("messages", __name__, description="Messages to and from customers")
@@ -51,6 +52,14 @@ def get(message_id: uuid.UUID) -> dict[str, Any]:
     """Look at a message, with what was done to it since."""
     with transaction() as session:
         return dump_message(history.get(session, caller().workspace_id, message_id))
+
+
+@blueprint.route("/messages/<uuid:message_id>/explain")
+@blueprint.alt_response(200, schema=ExplanationOut)
+def explained(message_id: uuid.UUID) -> dict[str, Any]:
+    """Say why a message waits, by which gate and until when; or what happened to it, step by step."""
+    with transaction() as session:
+        return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
 
 
 @blueprint.route("/messages/unknown")
