@@ -230,6 +230,8 @@ def _contradictions(values: dict) -> list[str]:
     found = [f"{name.upper()}: Not a URL." for name in urls if not urlsplit(values[name]).scheme]
     if not values["broker_url"].startswith(("redis", "amqp", "unix")):
         found.append("BROKER_URL: Must begin with redis://, rediss:// or amqp://.")
+    if values["sms_api_url"] and not values["sms_api_url"].startswith(("https://", "http://")):
+        found.append("SMS_API_URL: Must begin with https:// or http://.")
     if values["lease_renewal"] * 2 > values["lease"]:
         found.append("LEASE_RENEWAL: Must be at most half of LEASE, so that one lost renewal does no harm.")
     if timedelta(seconds=values["http_timeout"]) >= values["lease"] - values["lease_renewal"]:

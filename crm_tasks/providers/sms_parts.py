@@ -25,6 +25,11 @@ def split(text: str) -> list[str]:
     return _filled(text, [2 if each > "\uffff" else 1 for each in text], 70, 67)
 
 
+def shortened(text: str) -> str:
+    """Return as much of a text as may be sent."""
+    return "".join(split(text)[:MOST])
+
+
 def measure(content: Mapping[str, Any]) -> int:
     """Return how many parts the text of a message has.
 

@@ -12,12 +12,15 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from crm_tasks.ai import service as ai
 from crm_tasks.contacts.models import ConsentEvent, Identity, Suppression
 from crm_tasks.core import db
+from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Conversation, EventState, InboundEvent, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import events, ingest, outbox, sending
 from crm_tasks.prove.events import INVARIANTS
 from crm_tasks.providers.provider import Accepted
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 from tests import payloads
 from tests.core.ledger import execute
@@ -120,6 +123,19 @@ def test_a_persons_text_becomes_a_message_with_its_person(shop: Demo) -> None:
     hear(shop, text("Hi", "I2", BO))
     assert kept("I2").contact_id != sent.contact_id
     assert {each.value for each in rows(Identity, Identity.kind == "phone")} == {ANN, BO}
+
+
+def test_an_answer_by_the_language_model_is_no_longer_than_an_sms_may_be(shop: Demo) -> None:
+    with db.transaction() as session:
+        workspaces.set_auto_reply(session, workspaces.get(session, shop.workspace_id), on=True)
+    hear(shop, text("Where is my order?"))
+    assert one(Job, Job.task == "ai.reply").args == {"message_id": str(kept("I1").id)}
+    with db.transaction() as session:
+        asked = ai.question(session, kept("I1").id)
+        assert asked is not None
+        answer_id = ai.answer(session, asked, "€ç" * 1000)
+    answer = one(Message, Message.id == answer_id)
+    assert (answer.parts, answer.text, answer.channel_id) == (10, "€ç" * 335, shop.channel_id)
 
 
 # --- what cannot be used -----------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from crm_tasks.messages.models import (
 )
 from crm_tasks.messages.service import callbacks, statuses
 from crm_tasks.messages.service.conversations import conversation, touch
+from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Inbound
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
@@ -222,7 +223,7 @@ def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
 
 
 def _wants_answer(session: Session, channel: Channel, update: InboundMessage) -> bool:
-    if update.type in ABOUT_OTHERS or update.group_id:
+    if update.type in ABOUT_OTHERS or update.group_id or "text" not in registry.provider(channel.kind).types:
         return False
     return workspaces.get(session, channel.workspace_id).auto_reply_since is not None
 
