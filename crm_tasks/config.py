@@ -40,6 +40,7 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    sandbox_smtp_port: int
     # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
     sandbox_webhook_url: str
     sandbox_phone_number_id: str
@@ -73,6 +74,12 @@ class Settings:
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
     sms_api_url: str
+    window_margin: timedelta
+
+    media_path: Path
+    media_hosts: tuple[str, ...]
+    media_timeout: float
+    media_days: int
 
     ai_base_url: str
     ai_api_key: str = field(repr=False)
@@ -159,6 +166,7 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_smtp_port": env.int("SANDBOX_SMTP_PORT", 8925, validate=port),
         "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
         "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
         "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
@@ -188,6 +196,13 @@ def _values(env: Env, home: Path) -> dict:
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
         "sms_api_url": env.str("SMS_API_URL", ""),
+        "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
+        "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
+        "media_hosts": tuple(
+            env.list("MEDIA_HOSTS", ["lookaside.fbsbx.com", "fbcdn.net", "whatsapp.net"], validate=some) or ()
+        ),
+        "media_timeout": env.float("MEDIA_TIMEOUT", 50.0, validate=positive),
+        "media_days": env.int("MEDIA_DAYS", 400, validate=check.Range(1)),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),
@@ -238,6 +253,8 @@ def _contradictions(values: dict) -> list[str]:
         found.append("HTTP_TIMEOUT: Must be less than LEASE - LEASE_RENEWAL, or no send could be sure of its lease.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
+    if values["media_timeout"] >= values["queues"]["messages"].time_limit:
+        found.append("MEDIA_TIMEOUT: Must be less than QUEUE_MESSAGES_TIME_LIMIT, in which a file is fetched.")
     if values["env"] in ("staging", "production"):
         found += _development_secrets(values)
     return found

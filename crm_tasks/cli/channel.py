@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
+import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
+from crm_tasks.core.jobs import ring
 from crm_tasks.providers.registry import PROVIDERS
+from crm_tasks.templates import service as templates
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
 
@@ -59,6 +62,8 @@ def add(
     with transaction() as session:
         workspace = service.only(session, workspace_id)
         channel = service.add_channel(session, workspace.id, new)
+        templates.ask_sync(session, channel)
+    ring.flush()
     print_json(_plain(channel)) if as_json else click.echo(f"{channel.id}  {channel.name}")
 
 
@@ -91,6 +96,17 @@ def rotate_secret(channel_id: uuid.UUID, app_secret: str, workspace_id: uuid.UUI
     with transaction() as session:
         channel = service.rotate_app_secret(session, service.only(session, workspace_id).id, channel_id, app_secret)
     click.echo(f"{channel.name} accepts {len(channel.signed_by)} app secrets.")
+
+
+@command.command("set-token")
+@click.argument("channel_id", type=ID)
+@click.option("--token", required=True, envvar="CHANNEL_TOKEN", help="Access token.")
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def set_token(channel_id: uuid.UUID, token: str, workspace_id: uuid.UUID | None) -> None:
+    """Replace the access token, when it has ended or was revoked."""
+    with transaction() as session:
+        channel = service.replace_token(session, service.only(session, workspace_id).id, channel_id, token)
+    click.echo(f"{channel.name} has a new access token. If it was held: crm hold release channel:{channel.id}")
 
 
 @command.command()

@@ -167,6 +167,8 @@ class Message(Base):
     event_id: Mapped[uuid.UUID | None]
     trace_id: Mapped[uuid.UUID | None]
     raw: Mapped[Any | None] = mapped_column(JSON)
+    # The file of a picture, a sound or the like. No foreign key: files go earlier than what was said about them.
+    media_id: Mapped[uuid.UUID | None]
 
     # What was asked for beside the words: what it is for, not before when, and what instead if it cannot be
     # (`template` outside the window, `channels` on a definite refusal); `fallback_of` is the message it stands in for.
@@ -203,6 +205,7 @@ class Message(Base):
             "target_provider_id",
             postgresql_where=sa.text("target_provider_id IS NOT NULL"),
         ),
+        sa.Index("ix_messages_media_id", "media_id", postgresql_where=sa.text("media_id IS NOT NULL")),
         sa.Index(
             "ix_messages_open",
             "state",

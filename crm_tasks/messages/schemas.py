@@ -1,19 +1,17 @@
 """What comes in and goes out as JSON. Limits are the Cloud API's; a field error names the limit and the remedy."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
+from crm_tasks.messages.contents import TYPES, ContentsSchema
+from crm_tasks.messages.contents.template import TemplateSchema
 from crm_tasks.messages.models import Category, Conversation, Message
+from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.history import Shown
-from crm_tasks.messages.service.outbox import TYPES
 
-# Source: Meta, "Text messages" and "Templates" of the Cloud API.
-MAX_TEXT, MAX_TEMPLATE_NAME = 4096, 512
-WINDOW = timedelta(hours=24)
 MAX_WAYS, MAX_METADATA, MAX_METADATA_BYTES = 5, 50, 8_000
 WHEN: dict[str, Any] = {
     "invalid": "Write a moment with its time zone, such as 2027-01-31T09:00:00+01:00.",
@@ -22,46 +20,12 @@ WHEN: dict[str, Any] = {
 _CATEGORIES = tuple(map(str, Category))
 
 
-class TextSchema(ma.Schema):
-    """A text."""
-
-    body = ma.fields.String(
-        required=True,
-        validate=ma.validate.Length(1, MAX_TEXT, error=f"Write 1 to {MAX_TEXT} characters."),
-        error_messages={"required": "Write what to say.", "null": "Write what to say."},
-    )
-    preview_url = ma.fields.Boolean()
-
-
-class LanguageSchema(ma.Schema):
-    """The language of a template."""
-
-    code = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(r"^[a-z]{2,3}(_[A-Za-z]{2,4})?$", error="Write a code such as en_US."),
-        error_messages={"required": "Name the language, such as en_US."},
-    )
-    policy = ma.fields.String()
-
-
-class TemplateSchema(ma.Schema):
-    """A template that the provider has approved."""
-
-    name = ma.fields.String(
-        required=True,
-        validate=ma.validate.Regexp(
-            rf"^[a-z0-9_]{{1,{MAX_TEMPLATE_NAME}}}$", error="A template's name is of a-z, 0-9 and _."
-        ),
-        error_messages={"required": "Name the template."},
-    )
-    language = ma.fields.Nested(LanguageSchema, required=True, error_messages={"required": "Name the language."})
-    components = ma.fields.List(ma.fields.Dict())
-
-
 class ContextSchema(ma.Schema):
     """The message that this one replies to, by its provider id."""
 
-    message_id = ma.fields.String(required=True)
+    message_id = ma.fields.String(
+        required=True, validate=ma.validate.Length(1, 512, error="Give the message's provider_id.")
+    )
 
 
 class Metadata(ma.fields.Dict):
@@ -78,8 +42,8 @@ class Metadata(ma.fields.Dict):
         return found
 
 
-class NewMessageSchema(ma.Schema):
-    """A message to send."""
+class NewMessageSchema(ContentsSchema):
+    """A message to send: to whom, through which channel, of which type, and the object of that type."""
 
     channel_id = ma.fields.UUID(
         required=True,
@@ -95,9 +59,10 @@ class NewMessageSchema(ma.Schema):
         validate=ma.validate.OneOf(TYPES, error=f"Use one of: {', '.join(TYPES)}."),
         error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
     )
-    text = ma.fields.Nested(TextSchema)
-    template = ma.fields.Nested(TemplateSchema)
     context = ma.fields.Nested(ContextSchema)
+    fallback_template = ma.fields.Nested(
+        TemplateSchema, metadata={"description": "Sent instead if the 24-hour window is closed by then"}
+    )
     category = ma.fields.String(
         validate=ma.validate.OneOf(_CATEGORIES, error=f"Use one of: {', '.join(_CATEGORIES)}."),
         metadata={"description": "What the message is for; `service` by default"},
@@ -116,6 +81,27 @@ class NewMessageSchema(ma.Schema):
         for other in TYPES:
             if other != kind and other in data:
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
+        if kind == "template" and "fallback_template" in data:
+            raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
+        if "fallback_template" in data and "template" in data.get("fallback", {}):
+            raise ma.ValidationError("Give it once: here or in `fallback`.", "fallback_template")
+        if kind == "reaction" and "context" in data:
+            raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
+
+
+class ReadIn(ma.Schema):
+    """How a message is marked as read."""
+
+    typing = ma.fields.Boolean(
+        load_default=False, metadata={"description": "Also show for 25 s, or until a message, that somebody types"}
+    )
+
+
+class ReadOut(ma.Schema):
+    """The job that tells the provider."""
+
+    message_id = ma.fields.UUID()
+    job_id = ma.fields.UUID()
 
 
 class WaySchema(NewMessageSchema):
@@ -124,7 +110,7 @@ class WaySchema(NewMessageSchema):
     class Meta:
         """The rest is that of the message."""
 
-        exclude = ("to", "context", "category", "scheduled_for", "fallback", "metadata")
+        exclude = ("to", "context", "category", "scheduled_for", "fallback", "fallback_template", "metadata")
 
 
 class FallbackSchema(ma.Schema):
@@ -135,9 +121,7 @@ class FallbackSchema(ma.Schema):
         validate=ma.validate.Length(1, MAX_WAYS, error=f"Give 1 to {MAX_WAYS} other ways."),
         metadata={"description": "Tried in turn when a provider says that it cannot reach this person"},
     )
-    template = ma.fields.Nested(
-        TemplateSchema, metadata={"description": "Sent instead of free text when the customer's window is closed"}
-    )
+    template = ma.fields.Nested(TemplateSchema, metadata={"description": "The same as `fallback_template`"})
 
 
 class ReactionOut(ma.Schema):
@@ -160,10 +144,12 @@ class MessageOut(ma.Schema):
     content = ma.fields.Dict()
     text = ma.fields.String(allow_none=True)
     state = ma.fields.String()
+    category = ma.fields.String()
     author = ma.fields.String()
     provider_id = ma.fields.String(allow_none=True)
     context_provider_id = ma.fields.String(allow_none=True)
     answer_id = ma.fields.UUID(allow_none=True)
+    media_id = ma.fields.UUID(allow_none=True)
     error = ma.fields.Dict(allow_none=True)
     occurred_at = ma.fields.AwareDateTime()
     created_at = ma.fields.AwareDateTime()
@@ -174,7 +160,6 @@ class MessageOut(ma.Schema):
     failed_at = ma.fields.AwareDateTime(allow_none=True)
     job_id = ma.fields.UUID(allow_none=True)
     trace_id = ma.fields.UUID(allow_none=True)
-    category = ma.fields.String()
     scheduled_for = ma.fields.AwareDateTime(allow_none=True)
     parts = ma.fields.Integer(allow_none=True, metadata={"description": "How many SMS it is"})
     cost = ma.fields.Integer(
@@ -233,7 +218,7 @@ def dump_message(shown: Shown | Message) -> dict[str, Any]:
 def dump_conversation(row: tuple[Conversation, Contact | None]) -> dict[str, Any]:
     """Return a conversation as JSON."""
     conversation, contact = row
-    until = conversation.last_inbound_at + WINDOW if conversation.last_inbound_at else None
+    until = closes_at(conversation.last_inbound_at)
     fields = {
         name: getattr(conversation, name)
         for name in (

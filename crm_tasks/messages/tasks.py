@@ -2,18 +2,25 @@
 
 import uuid
 from datetime import timedelta
+from typing import NoReturn
 
 from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.db import transaction
-from crm_tasks.core.errors import Outcome, Snooze
+from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
+from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.task import finishing, job, record
+from crm_tasks.media.service import fetching, uploading
+from crm_tasks.messages.service import attachments, reading, sending
 from crm_tasks.messages.service import receive as receiving
-from crm_tasks.messages.service import sending
 from crm_tasks.messages.service import settle as settling
+from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.providers import http
-from crm_tasks.providers.provider import Refusal
+from crm_tasks.providers.provider import Action, Refusal
+from crm_tasks.providers.whatsapp import templates as lists
+from crm_tasks.templates import service as templates
+from crm_tasks.templates import sync as template_sync
 
 log = get_logger(__name__)
 
@@ -48,8 +55,7 @@ def _receive_alone(event_id: uuid.UUID) -> None:
 def send(message_id: str) -> None:
     """Send one message. The provider is called with no transaction open."""
     wanted, claim = uuid.UUID(message_id), job()
-    with transaction() as session:
-        order = sending.begin(session, wanted, claim)
+    order = _begin(wanted, claim)
     if order is None:
         return
     if isinstance(order, Snooze):
@@ -64,8 +70,74 @@ def send(message_id: str) -> None:
     record(lambda session: sending.record(session, wanted, result))
 
 
+def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | Snooze | None:
+    """Mark a message as `sending`; before that, bring its files to a provider that does not know them."""
+    while True:
+        with transaction() as session:
+            order = sending.begin(session, message_id, claim)
+        if not isinstance(order, Uploads):
+            return order
+        for upload in order:
+            provider_id = uploading.bring(upload)
+            with transaction() as session:
+                uploading.brought(session, upload, provider_id)
+
+
+@app.task(name="messages.fetch_media", follow=attachments.follow)
+def fetch_media(media_id: str) -> None:
+    """Fetch a file that a customer sent or that a link leads to. It comes with no transaction open."""
+    wanted = uuid.UUID(media_id)
+    with transaction() as session:
+        order = fetching.begin(session, wanted)
+    if order is None:
+        return
+    fetched = fetching.fetch(order)
+    record(lambda session: attachments.kept(session, wanted, fetched))
+
+
+@app.task(name="messages.mark_read")
+def mark_read(message_id: str, typing: bool) -> None:
+    """Tell the provider that a customer's message was read, maybe also that somebody types."""
+    wanted = uuid.UUID(message_id)
+    with transaction() as session:
+        order = reading.begin(session, wanted)
+    if order is None:
+        return
+    order.mark_read(order.sender, order.provider_id, typing)
+    with finishing() as session:
+        reading.done(session, wanted)
+
+
 @app.task(name="messages.settle")
 def settle(message_id: str) -> None:
     """Look after a send whose outcome nobody knows."""
     with finishing() as session:
         settling.settle(session, uuid.UUID(message_id))
+
+
+@app.task(name="messages.sync_templates")
+def sync_templates(channel_id: str) -> None:
+    """Fetch the templates of a channel's account. The provider is asked with no transaction open."""
+    with transaction() as session:
+        fetch = template_sync.begin(session, uuid.UUID(channel_id))
+    if fetch is None:
+        return
+    found = lists.listed(fetch.account)
+    if isinstance(found, Refusal):
+        _not_listed(found)
+    with finishing() as session:
+        template_sync.apply_list(session, uuid.UUID(channel_id), fetch, found)
+
+
+def _not_listed(no: Refusal) -> NoReturn:
+    text, code = f"{no.code}: {no.message}", f"whatsapp:{no.code}"
+    if no.action is Action.LATER:
+        raise Snooze(timedelta(hours=1), text, code=code)
+    raise Transient(text, code=code) if no.action is Action.RETRY else Permanent(text, code=code)
+
+
+@app.task(name="messages.sync_all_templates")
+def sync_all_templates() -> None:
+    """Have the templates of every account fetched, a job each."""
+    with finishing() as session:
+        templates.ask_sync_of(session)

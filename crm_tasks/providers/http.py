@@ -29,6 +29,8 @@ log = get_logger(__name__)
 
 POOL = 50
 MAX_BODY = 5 * 1024 * 1024
+# ValueError: what requests cannot read as a URL is not always an error of its own.
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 _local = threading.local()
 
 
@@ -90,16 +92,64 @@ def _delays() -> tuple[float, ...]:
 
 
 def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
-    left = max(0.05, end - time.monotonic())
-    limits = (min(settings().http_connect_timeout, left), left)
     with _deadline(end):
         try:
-            response = _session().request(method, url, timeout=limits, allow_redirects=False, stream=True, **options)
-            with response:
+            with _open(_session(), method, url, end, options) as response:
                 return Answer(response.status_code, response.headers, _read(response))
-        # ValueError: what requests cannot read as a URL is not always an error of its own.
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise (NoAnswer if _local.left else NotSent)(_reason(error, end)) from None
+        except _FAILURES as error:
+            raise _failure(error, end) from None
+
+
+def _open(session: requests.Session, method: str, url: str, end: float, options: dict[str, Any]) -> requests.Response:
+    left = max(0.05, end - time.monotonic())
+    limits = (min(settings().http_connect_timeout, left), left)
+    return session.request(method, url, timeout=limits, allow_redirects=False, stream=True, **options)
+
+
+def _failure(error: Exception, end: float) -> NotSent | NoAnswer:
+    return (NoAnswer if _local.left else NotSent)(_reason(error, end))
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer whose body comes piece by piece; reading it raises `NoAnswer` when it breaks off."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
+@contextmanager
+def download(
+    url: str, *, timeout: float, session: requests.Session | None = None, **options: Any
+) -> Iterator[Download]:
+    """Fetch something that may be large: one try, nothing of it kept in memory, no redirect followed.
+
+    Args:
+        timeout: seconds until the last byte.
+        session: another than the one of this module.
+
+    Raises:
+        NotSent: no connection. NoAnswer: anything after that.
+    """
+    end = time.monotonic() + timeout
+    with _deadline(end):
+        try:
+            response = _open(session or _session(), "GET", url, end, options)
+        except _FAILURES as error:
+            raise _failure(error, end) from None
+        with response:
+            yield Download(response.status_code, response.headers, _pieces(response, end))
+
+
+def _pieces(response: requests.Response, end: float) -> Iterator[bytes]:
+    try:
+        for piece in response.iter_content(65_536):
+            if time.monotonic() >= end:
+                raise TimeoutError
+            yield piece
+    except _FAILURES as error:
+        raise _failure(error, end) from None
 
 
 def _read(response: requests.Response) -> bytes:
@@ -134,28 +184,23 @@ class _Connection(HTTPConnection):
         _leave(self)
         super().send(data)
 
-    def getresponse(self) -> Any:
-        _watcher().watch(self.sock)
-        return super().getresponse()
-
 
 class _SSLConnection(HTTPSConnection):
     def send(self, data: Any) -> None:
         _leave(self)
         super().send(data)
 
-    def getresponse(self) -> Any:
-        _watcher().watch(self.sock)
-        return super().getresponse()
-
 
 def _leave(connection: HTTPConnection) -> None:
     """Remember, before the first byte, that the request may arrive: the kind of a later error does not tell.
 
-    A broken TLS record after the request, for one, is the same error as a handshake that failed.
+    A broken TLS record after the request, for one, is the same error as a handshake that failed. From here on the
+    deadline is watched: a large request that nobody takes off us must end as well as an answer that trickles.
     """
     if connection.sock is None:
         connection.connect()
+    if not _local.left:
+        _watcher().watch(connection.sock)
     _local.left = True
 
 

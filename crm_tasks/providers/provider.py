@@ -62,6 +62,8 @@ class Refusal:
     code: int
     message: str
     retry_after: timedelta | None = None
+    # After which a stop of the channel ends by itself; None if a person must end it.
+    passes_after: timedelta | None = None
     # As in a `Report`.
     verdict: str | None = None
 
@@ -149,6 +151,9 @@ class Need:
     default: Any = None
 
 
+MarkRead = Callable[[Sender, str, bool], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A kind of channel.
@@ -157,6 +162,8 @@ class Provider:
         send: sends one message, once; with no transaction open.
         verify: says whether a callback is the provider's.
         parse: reads the body of a callback that was verified; may raise `Malformed`.
+        mark_read: tells a person that a message (by its provider id) was read, maybe also that somebody types; raises
+            Transient or Permanent.
         measure: how many parts a message has, where that is what is paid for.
         reaches: the identities by which people are reached, the best first.
         types: the types of message that it takes.
@@ -174,6 +181,7 @@ class Provider:
     send: Callable[[Sender, Outgoing], Result]
     verify: Callable[[Sender, Callback], bool] | None = None
     parse: Callable[[bytes], list[Report | Inbound]] | None = None
+    mark_read: MarkRead | None = None
     measure: Callable[[Mapping[str, Any]], int] | None = None
     task: str = "messages.send"
     per_second: float | None = None

@@ -122,6 +122,15 @@ def test_an_app_secret_is_exchanged_while_both_are_good(demo: Demo) -> None:
     assert "no channel" in complaint("channel", "rotate-secret", uuid.uuid4(), "--app-secret", "x")
 
 
+def test_an_access_token_is_replaced(demo: Demo) -> None:
+    text = said("channel", "set-token", demo.channel_id, "--token", " newer ")
+    assert f"crm hold release channel:{demo.channel_id}" in text
+    assert "newer" not in text.replace("a new access token", "")
+    assert one(Channel).credentials["access_token"] == "newer"
+    assert one(Channel).credentials["app_secrets"] == [demo.app_secret]
+    assert "This is needed." in complaint("channel", "set-token", demo.channel_id, "--token", " ")
+
+
 def test_with_several_workspaces_one_must_be_named(demo: Demo) -> None:
     other = make_demo(number="20002", name="Other")
     assert "There are several workspaces." in complaint("channel", "list")

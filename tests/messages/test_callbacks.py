@@ -26,7 +26,7 @@ from tests import payloads
 from tests.core.ledger import execute
 from tests.fixtures import Demo, make_demo
 from tests.gateways import add_channel
-from tests.messages.apply import accepted, kept, one, receive_all, reports, rows, tell
+from tests.messages.apply import accepted, kept, one, receive_all, reports, rows, tell, wrote
 
 ANN, BO = "+15550001111", "+15550002222"
 NOON = "2026-09-21T14:13:20+00:00"
@@ -125,6 +125,17 @@ def test_a_persons_text_becomes_a_message_with_its_person(shop: Demo) -> None:
     assert {each.value for each in rows(Identity, Identity.kind == "phone")} == {ANN, BO}
 
 
+def test_stop_and_start_are_heard_by_sms_too(shop: Demo) -> None:
+    hear(shop, text("STOP"))
+    found = one(Suppression)
+    assert (found.medium, found.address, found.scope, found.reason, found.actor) == (
+        *("sms", ANN, "all", "keyword", "customer"),
+    )
+    assert found.evidence["word"] == "STOP"
+    hear(shop, {**text("START", "I2"), "timestamp": "2026-09-21T15:00:00Z"})
+    assert not any(each.active for each in rows(Suppression))
+
+
 def test_an_answer_by_the_language_model_is_no_longer_than_an_sms_may_be(shop: Demo) -> None:
     with db.transaction() as session:
         workspaces.set_auto_reply(session, workspaces.get(session, shop.workspace_id), on=True)
@@ -174,6 +185,7 @@ def sms_then(shop: Demo, *channels: Demo) -> Message:
     ways = [{"channel_id": str(each.channel_id), "type": "text", "content": {"body": "Instead"}} for each in channels]
     new = outbox.NewMessage(type="text", content={"body": "Hello"}, fallback={"channels": ways})
     with db.transaction() as session:
+        wrote(session, shop, ANN)
         message = outbox.send_to(session, shop.workspace_id, shop.channel_id, ANN, new)
         message.state = MessageState.SENDING
     with db.transaction() as session:
@@ -241,7 +253,7 @@ def test_whatsapps_undeliverable_takes_the_next_channel_once(demo: Demo, shop: D
     assert (instead.fallback_of, instead.channel_id, instead.parts) == (message.id, shop.channel_id, 1)
 
 
-@pytest.mark.parametrize("code", [131050, 131047, 130472])
+@pytest.mark.parametrize("code", [131047, 130472])
 def test_whatsapps_other_failures_do_not(demo: Demo, shop: Demo, code: int) -> None:
     sms_then(demo, shop)
     tell(demo, payloads.told(demo, statuses=[payloads.status("G1", "failed", errors=[{"code": code}])]))

@@ -24,7 +24,7 @@ KINDS: dict[str, tuple[Any, str | None]] = {
     "document": ({**MEDIA, "filename": "invoice.pdf"}, "invoice.pdf"),
     "sticker": ({**MEDIA, "mime_type": "image/webp", "animated": False}, None),
     "location": ({"latitude": 37.44, "longitude": -122.16, "name": "Depot", "address": "1 Test Rd"}, "Depot"),
-    "contacts": (SHARED, None),
+    "contacts": (SHARED, "Lucía Gómez"),
     "button": ({"payload": "STOP_PROMO", "text": "Stop promotions"}, "Stop promotions"),
     "reaction": ({"message_id": "wamid.OTHER", "emoji": "👍"}, "👍"),
     "order": (ORDER, "Soon?"),

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from crm_tasks.contacts.models import Suppression
+from crm_tasks.core import db
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import Message, MessageState
 from tests.fixtures import Demo, make_demo
 from tests.gateways import ACCOUNT, CUT, SECRET, TOKEN, Gateway, add_channel, gateway, signed
 from tests.harness import Program, eventually
-from tests.messages.apply import one, rows
+from tests.messages.apply import one, rows, wrote
 from tests.messages.outgoing import ANN, AT_MOST, job_until, post, send_job, until
 from tests.outside import Sandbox, Site
 
@@ -124,6 +125,8 @@ def test_who_is_not_on_whatsapp_gets_an_sms(
     demo: Demo, shop: Demo, there: Gateway, sandbox: Sandbox, web: Site
 ) -> None:
     sandbox.faults({"kind": "message", "status_code": 131026})
+    with db.transaction() as session:
+        wrote(session, demo, ANN)
     way = {"channel_id": str(shop.channel_id), "type": "text", "text": {"body": "By SMS"}}
     asked = {"channel_id": str(demo.channel_id), "to": ANN, "type": "text", "text": {"body": "Hello"}}
     headers = {"Authorization": f"Bearer {demo.api_key}"}

@@ -217,9 +217,13 @@ def test_an_sms_with_everything(demo: Demo, shop: Demo, api: Api) -> None:
     assert one(Job).run_at == datetime.fromisoformat(LATER)
 
 
-def test_free_text_may_name_a_template_for_a_closed_window(demo: Demo, api: Api) -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_free_text_may_name_a_template_for_a_closed_window(demo: Demo, api: Api, nested: bool) -> None:
     template = {"name": "hello_world", "language": {"code": "en_US"}}
-    assert api.post("/messages", new(demo, fallback={"template": template})).status_code == 202
+    both = {"fallback_template": template, "fallback": {"template": template}}
+    assert list(refused(api.post("/messages", new(demo, **both)))) == ["fallback_template"]
+    one_of = {"fallback": {"template": template}} if nested else {"fallback_template": template}
+    assert api.post("/messages", new(demo, **one_of)).status_code == 202
     message = one(Message)
     assert (message.fallback, message.category) == ({"template": template}, "service")
 

@@ -15,11 +15,14 @@ from webapp.api import (
     events,
     holds,
     jobs,
+    media,
     messages,
     policies,
     queues,
     scheduled,
+    shapes,
     suppressions,
+    templates,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -31,10 +34,12 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
     room.blueprint
     for room in (
         messages,
+        media,
         scheduled,
         conversations,
         suppressions,
         policies,
+        templates,
         jobs,
         dead_letters,
         holds,
@@ -67,6 +72,7 @@ def register(app: Flask) -> None:
         },
     )
     api = Api(app)
+    shapes.describe(api)
     for blueprint in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=earlier.PREFIX if blueprint is earlier.blueprint else PREFIX)
     app.before_request(_guard)

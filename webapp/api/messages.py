@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.models import Category
-from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import explain, fallback, history, outbox
+from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
+from crm_tasks.messages.service import explain, fallback, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
@@ -62,6 +62,16 @@ def explained(message_id: uuid.UUID) -> dict[str, Any]:
         return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
 
 
+@blueprint.route("/messages/<uuid:message_id>/read", methods=["POST"])
+@blueprint.arguments(ReadIn, required=False)
+@blueprint.alt_response(202, schema=ReadOut, description="Accepted: the provider will be told")
+def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], int]:
+    """Mark a customer's message, and so all before it, as read; maybe show that somebody types."""
+    with transaction() as session:
+        job_id = reading.mark(session, caller().workspace_id, message_id, typing=body["typing"])
+    return {"message_id": str(message_id), "job_id": str(job_id)}, 202
+
+
 @blueprint.route("/messages/unknown")
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.alt_response(200, schema=MessagePage)
@@ -98,20 +108,23 @@ def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
         author="api",
         category=Category(new.get("category", Category.SERVICE)),
         scheduled_for=new.get("scheduled_for"),
-        fallback=_fallback(new.get("fallback") or {}),
+        fallback=_fallback(new),
         metadata=new.get("metadata"),
     )
 
 
-def _fallback(given: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the other ways as they are kept with a message."""
+def _fallback(new: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is to be said instead, as it is kept with a message."""
+    given = new.get("fallback", {})
     ways = [
         {"channel_id": str(way["channel_id"]), "type": way["type"], "content": _content(way)}
         for way in given.get("channels", ())
     ]
-    found = {**({"channels": ways} if ways else {}), **({"template": given["template"]} if "template" in given else {})}
-    return found or None
+    kept = {"channels": ways, "template": new.get("fallback_template") or given.get("template")}
+    return {name: value for name, value in kept.items() if value} or None
 
 
 def _content(new: dict[str, Any]) -> dict[str, Any]:
-    return new[new["type"]]
+    """Return the object of the type; of customers' cards, as they are kept: an object of which the list is a part."""
+    kind = new["type"]
+    return {kind: new[kind]} if isinstance(new[kind], list) else new[kind]

@@ -57,7 +57,7 @@ def _problems(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
         yield name, f"Nest at most {DEEPEST} deep."
     elif isinstance(value, dict):
         for key, inner in value.items():
-            if problem := _of_text(key):
+            if problem := _of_text(key or ""):  # a part of a form may have no name
                 yield name, f"In a name: {problem}"
             yield from _problems(inner, f"{name}.{key}" if name else key, depth + 1)
     elif isinstance(value, list):

@@ -1,9 +1,24 @@
 """Shapes of answers that only the document of the API needs: what is returned is made elsewhere."""
 
+from typing import Any
+
 import marshmallow as ma
+from flask_smorest import Api
 
 from crm_tasks.core.schemas import GroupOut, HoldOut
+from crm_tasks.messages.contents.shapes import ByType
 from webapp.api.paging import Envelope
+
+
+def describe(api: Api) -> None:
+    """Have the document show an object whose `type` says what is in it as the choice that it is."""
+
+    def choice(converter: Any, field: ma.fields.Field, **_: Any) -> dict[str, Any]:
+        if not isinstance(field, ByType):
+            return {}
+        return {"type": "object", "oneOf": [converter.resolve_nested_schema(schema) for schema in field.schemas()]}
+
+    api.ma_plugin.converter.add_attribute_function(choice)
 
 
 class FieldProblem(ma.Schema):

@@ -1,15 +1,19 @@
-"""The place where things are said: one conversation for each contact, or group, of a channel."""
+"""The conversation with a contact or in a group, and how long free text may be sent in it."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from crm_tasks.config import settings
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Conversation
 from crm_tasks.workspaces.models import Channel
+
+# Meta, "Send messages": the customer service window.
+WINDOW = timedelta(hours=24)
 
 
 def conversation(
@@ -39,3 +43,11 @@ def touch(session: Session, conversation_id: uuid.UUID, at: datetime, *, inbound
         .values(values)
         .execution_options(synchronize_session=False)
     )
+
+
+def closes_at(last_inbound_at: datetime | None) -> datetime | None:
+    """Return until when free text may be sent after a customer's message; None if there is no message.
+
+    WINDOW_MARGIN early: what is accepted in the last minute must still arrive in time.
+    """
+    return last_inbound_at + WINDOW - settings().window_margin if last_inbound_at else None

@@ -14,9 +14,10 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.contacts.models import Contact
 from crm_tasks.core.errors import NotFound
-from crm_tasks.messages.models import Conversation, Direction, Message
+from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
 
 _CHANGES = ("reaction", "edit", "revoke")
+_NEVER_ARRIVED = (MessageState.FAILED, MessageState.CANCELLED, MessageState.SUPPRESSED)
 
 
 @dataclass(slots=True)
@@ -116,6 +117,7 @@ def overlaid(session: Session, found: Iterable[Message]) -> list[Shown]:
             .where(
                 Message.channel_id.in_({channel_id for channel_id, _ in shown}),
                 Message.target_provider_id.in_({provider_id for _, provider_id in shown}),
+                Message.state.not_in(_NEVER_ARRIVED),
             )
             .order_by(Message.occurred_at, Message.provider_id)
         )

@@ -19,15 +19,15 @@ from crm_tasks.core.db import now
 from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
+from crm_tasks.media.service import fetching
 from crm_tasks.messages.models import (
-    AccountUpdate,
     Direction,
     EventState,
     InboundEvent,
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import callbacks, statuses
+from crm_tasks.messages.service import accounts, attachments, callbacks, optout, statuses
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Inbound
@@ -36,7 +36,7 @@ from crm_tasks.providers.whatsapp.webhook import (
     AccountChange,
     IdentityChange,
     InboundMessage,
-    Person,
+    Preference,
     Status,
     Update,
 )
@@ -141,19 +141,19 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 channels[channel.id] = channel
                 by_channel.setdefault(channel.id, []).append((update, event.id))
             case InboundMessage():
-                _message(session, channel, update, _names(update.person), event)
+                _message(session, channel, update, accounts.names_of(update.person), event)
             case Inbound():
                 _message(session, channel, callbacks.message(update), callbacks.names(update.sender), event)
             case IdentityChange():
                 contacts.change_identity(
                     session,
                     channel.workspace_id,
-                    _names(update.before),
-                    _names(update.after),
+                    accounts.names_of(update.before),
+                    accounts.names_of(update.after),
                     at=update.at or event.received_at,
                 )
-            case AccountChange():
-                _account(session, channel, update, event)
+            case Preference() | AccountChange():
+                accounts.apply(session, channel, update, event)
     for channel_id in sorted(by_channel):
         statuses.apply(session, channels[channel_id], by_channel[channel_id])
 
@@ -162,6 +162,8 @@ def _sort_key(update: Update | Inbound) -> str:
     if isinstance(update, Inbound):
         return f"1:{update.sender.value}"
     if isinstance(update, InboundMessage):
+        return f"1:{update.person.wa_id or update.person.bsuid or ''}"
+    if isinstance(update, Preference):
         return f"1:{update.person.wa_id or update.person.bsuid or ''}"
     if isinstance(update, IdentityChange):
         return f"1:{update.before.wa_id or update.before.bsuid or ''}"
@@ -180,6 +182,8 @@ def _message(
     contact_id = contacts.resolve(session, channel.workspace_id, names, at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
     message_id = new_id()
+    file = attachments.of_customer(update.type, update.content)
+    media_id = new_id() if file else None
     inserted = session.execute(
         insert(Message)
         .values(
@@ -201,15 +205,23 @@ def _message(
             event_id=event.id,
             trace_id=event.id,
             raw=update.raw,
+            media_id=media_id,
         )
         .on_conflict_do_nothing(index_elements=["channel_id", "provider_id"])
         .returning(Message.id)
     ).first()
     if inserted is None:  # another worker was faster with a duplicate of this event
         return
-    touch(session, conversation_id, at, inbound=not update.echo and update.type not in ABOUT_OTHERS)
+    said_something = not update.echo and update.type not in ABOUT_OTHERS
+    touch(session, conversation_id, at, inbound=said_something)
+    if said_something and channel.kind == WHATSAPP:
+        contacts.heard_from(session, contact_id, at=at)
+    if file and media_id:
+        fetching.want(session, channel, file, media_id=media_id, at=at)
     if update.echo:
         statuses.apply_parked(session, channel.id, update.id)
+    elif optout.heard(session, channel, update, optout.Where(contact_id, conversation_id, message_id), at=at):
+        return
     elif _wants_answer(session, channel, update):
         _ask_for_answer(session, channel, conversation_id, message_id, event)
 
@@ -248,30 +260,3 @@ def _ask_for_answer(
         )
     finally:
         current_trace.reset(token)
-
-
-# --- accounts ----------------------------------------------------------------------------------------------------
-
-
-def _account(session: Session, channel: Channel, update: AccountChange, event: InboundEvent) -> None:
-    statement = insert(AccountUpdate).values(
-        id=new_id(),
-        workspace_id=channel.workspace_id,
-        channel_id=channel.id,
-        event_id=event.id,
-        field=update.field,
-        digest=webhook.digest_of([update.value, update.at]),
-        value=update.value,
-        occurred_at=update.at or event.received_at,
-    )
-    session.execute(statement.on_conflict_do_nothing())
-
-
-def _names(person: Person) -> contacts.Names:
-    return contacts.Names(
-        wa_id=person.wa_id,
-        bsuid=person.bsuid,
-        parent_bsuid=person.parent_bsuid,
-        name=person.name,
-        username=person.username,
-    )

@@ -7,6 +7,7 @@ What the provider answered is a fact and is kept whether or not the claim still 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,10 +22,10 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import fallback, gates, outbox, statuses, verdicts
+from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, statuses
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import pair_wait
+from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -43,10 +44,11 @@ class Order:
     message: Outgoing
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | None:
+def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | attachments.Uploads | None:
     """Take the last look, and mark a message as `sending` by this claim.
 
-    Returns what to send; or until when to put it off; or None if there is nothing to send (any more).
+    Returns what to send; or until when to put it off; or None if there is nothing to send (any more). Files that the
+    provider does not know yet come instead: they are brought first, and then this is asked again.
     """
     seen = look(session, message_id, lock=True)
     if seen is None:
@@ -57,7 +59,9 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     if seen.state is not MessageState.QUEUED:
         return None
     found = gates.findings(session, seen)
-    if any(finding.rule == "window_closed" for finding in found) and _take_template(session, seen):
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(
+        session, session.get_one(Message, message_id)
+    ):
         seen = look(session, message_id) or seen
         found = gates.findings(session, seen)
     if found:
@@ -65,22 +69,27 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     to = seen.address()
     if to is None:
         raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
+    channel = session.get_one(Channel, seen.row.channel_id)
+    content = attachments.resolved(session, channel, message_id, seen.row.type, seen.row.content)
+    if isinstance(content, attachments.Uploads):
+        return content
     session.execute(
         sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
         {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
     )
-    return Order(seen.provider, workspaces.sender(session.get_one(Channel, seen.row.channel_id)), _outgoing(seen, to))
+    return Order(seen.provider, workspaces.sender(channel), _outgoing(seen, to, content))
 
 
-def _take_template(session: Session, seen: Look) -> bool:
+def _take_template(session: Session, message: Message) -> bool:
     """Let the template that was named for a closed window take the place of free text."""
-    template = (seen.row.fallback or {}).get("template")
+    template = (message.fallback or {}).get("template")
     if template is None:
         return False
-    new = outbox.NewMessage(type="template", content=template)
-    rest = {name: value for name, value in seen.row.fallback.items() if name != "template"}
-    message = session.get_one(Message, seen.row.id)
-    message.type, message.content, message.text, message.fallback = "template", template, new.text, rest or None
+    rest = {name: value for name, value in (message.fallback or {}).items() if name != "template"}
+    channel = session.get_one(Channel, message.channel_id)
+    text, category = admission.described(session, channel, "template", template)
+    message.type, message.content, message.text, message.fallback = "template", template, text, rest or None
+    message.category = category or message.category
     session.flush()
     log.info("send.template_instead", message_id=str(message.id))
     return True
@@ -101,13 +110,13 @@ def _put_off(session: Session, seen: Look, found: list[gates.Finding]) -> Snooze
     return Snooze(until, "; ".join(finding.text() for finding in found), code=found[0].rule)
 
 
-def _outgoing(seen: Look, to: Address) -> Outgoing:
+def _outgoing(seen: Look, to: Address, content: dict[str, Any]) -> Outgoing:
     row = seen.row
     return Outgoing(
         id=str(row.id),
         to=to,
         type=row.type,
-        content=row.content,
+        content=content,
         context_id=row.context_provider_id,
         workspace_id=str(row.workspace_id),
         contact_id=str(row.contact_id or ""),
@@ -132,17 +141,19 @@ def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) 
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
+    medium = outbox.provider_of(session, message).medium
     if no.action is Action.STOP:
-        _stop_channel(session, message, f"{outbox.provider_of(session, message).medium} {no.code}: {no.message}")
-    if no.verdict:
-        verdicts.suppress(session, message, no.verdict, evidence={"message_id": str(message.id), "code": no.code})
+        reason = f"{medium} {no.code}: {no.message}"
+        _stop_channel(session, message, reason, no.passes_after)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
         message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
-    elif no.action is Action.PERSON:
-        fallback.take(session, message)
-    return _outcome(no, times, outbox.provider_of(session, message).medium)
+        return _outcome(no, times, medium)
+    if medium == "whatsapp" and no.code == WINDOW_CLOSED and _take_template(session, message):
+        return Snooze(timedelta(0), f"{no.code}: {no.message}", code="window_closed", detail=no.as_error(times=times))
+    failures.follow(session, message, no, at=session.scalar(sa.select(now())))  # type: ignore[arg-type]
+    return _outcome(no, times, medium)
 
 
 def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
@@ -233,10 +244,11 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     )
 
 
-def _stop_channel(session: Session, message: Message, reason: str) -> None:
+def _stop_channel(session: Session, message: Message, reason: str, passes_after: timedelta | None) -> None:
     scope = f"channel:{message.channel_id}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
-        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
+        until = session.scalar(sa.select(now() + passes_after)) if passes_after else None
+        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id, expires_at=until)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)

@@ -17,7 +17,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import verdicts
+from crm_tasks.messages.service import failures, verdicts
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.workspaces.models import Channel
 
@@ -45,7 +45,8 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
         messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     known = _known(session, channel.id, reported, messages)
-    rows, heeded = [], []
+    rows: list[dict[str, Any]] = []
+    heeded: list[tuple[Message, dict[str, Any]]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
@@ -61,7 +62,7 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
         session.execute(insert(StatusEvent), rows)
     session.flush()
     for message, row in heeded:
-        verdicts.heed(session, message, row)
+        _heed(session, channel, message, row)
 
 
 def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
@@ -90,8 +91,9 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         event.message_id = message.id
         _raise(message, row)
     session.flush()
+    channel = session.get_one(Channel, channel_id)
     for row in rows:
-        verdicts.heed(session, message, row)
+        _heed(session, channel, message, row)
 
 
 def furthest(current: MessageState, reported: MessageState) -> MessageState:
@@ -197,6 +199,13 @@ def _raise(message: Message, row: dict[str, Any]) -> None:
     elif further in RANK:
         message.error = None
     message.state = further
+
+
+def _heed(session: Session, channel: Channel, message: Message, row: dict[str, Any]) -> None:
+    """Do what follows from a report, once."""
+    verdicts.heed(session, message, row)
+    if row["status"] == MessageState.FAILED:
+        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
 
 
 def error_of(detail: dict[str, Any]) -> dict[str, Any] | None:

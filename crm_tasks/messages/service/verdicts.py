@@ -14,7 +14,6 @@ from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.messages.models import Message, MessageState
 from crm_tasks.messages.service import fallback, outbox
-from crm_tasks.providers.whatsapp.errors import UNREACHABLE
 
 # The verdicts that speak against any further message, and the reason that the list gives.
 REASONS = {"bounced": "hard_bounce", "complained": "complaint", "unsubscribed": "unsubscribed"}
@@ -27,8 +26,7 @@ def heed(session: Session, message: Message, row: Mapping[str, Any]) -> None:
     if verdict in REASONS:
         evidence = {"message_id": str(message.id), "event_id": str(row["event_id"])}
         suppress(session, message, verdict, evidence=evidence, address=row["recipient"], at=row["occurred_at"])
-    failed = row["status"] == message.state == MessageState.FAILED
-    if failed and (verdict in _ELSEWHERE or _code(row["detail"]) in UNREACHABLE):
+    if verdict in _ELSEWHERE and row["status"] == message.state == MessageState.FAILED:
         fallback.take(session, message)
 
 
@@ -63,9 +61,3 @@ def suppress(
             evidence=evidence,
             at=at,
         )
-
-
-def _code(detail: Mapping[str, Any]) -> Any:
-    errors = detail.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else None
-    return first.get("code") if isinstance(first, dict) else None

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
@@ -18,15 +19,14 @@ def send(sender: Sender, out: Outgoing) -> Result:
         "recipient_type": "group" if out.to.kind == "group" else "individual",
         **_recipient(out.to),
         "type": out.type,
-        out.type: out.content,
+        # Cards are kept as part of an object, and sent as the list that they are.
+        out.type: out.content["contacts"] if out.type == "contacts" else out.content,
         "biz_opaque_callback_data": out.id,
     }
     if out.context_id:
         body["context"] = {"message_id": out.context_id}
-    url = f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
-    headers = {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
     try:
-        answer = http.request("POST", url, data=orjson.dumps(body), headers=headers)
+        answer = _post(sender, body)
     except NotSent as error:
         return Refusal(Action.RETRY, -1, f"no connection: {error}")
     except NoAnswer as error:
@@ -34,11 +34,45 @@ def send(sender: Sender, out: Outgoing) -> Result:
     return _result(answer)
 
 
+def _post(sender: Sender, body: dict[str, Any]) -> Answer:
+    url = f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
+    headers = {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
+    return http.request("POST", url, data=orjson.dumps(body), headers=headers)
+
+
 def _recipient(to: Address) -> dict[str, str]:
     """Return whom a message is for. Without `+` Meta would prepend the country of the business (send-messages)."""
     if to.kind in ("bsuid", "parent_bsuid"):
         return {"recipient": to.value}
     return {"to": f"+{to.value}" if to.kind == "wa_id" else to.value}
+
+
+def mark_read(sender: Sender, provider_id: str, typing: bool) -> None:
+    """Mark a customer's message, and those before it, as read; with `typing`, show for 25 s that somebody types.
+
+    It may be repeated, so that no answer is simply tried again (Meta, "Mark messages as read", "Typing indicators").
+
+    Raises:
+        Transient: it may work later. Permanent: it never will.
+    """
+    body: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": provider_id}
+    if typing:
+        body["typing_indicator"] = {"type": "text"}
+    try:
+        answer = _post(sender, body)
+    except (NotSent, NoAnswer) as error:
+        raise Transient(f"the provider did not answer: {error}", code="no_answer") from None
+    if answer.status != 200:
+        raise _not_read(_result(answer))
+
+
+def _not_read(no: Result) -> Transient | Permanent:
+    if not isinstance(no, Refusal):
+        return Transient("the provider gave no clear answer", code="no_answer")
+    text, code = f"{no.code}: {no.message}", f"whatsapp:{no.code}"
+    if no.action in (Action.MESSAGE, Action.PERSON):
+        return Permanent(text, code=code)
+    return Transient(text, code=code, retry_after=no.retry_after)
 
 
 def _result(answer: Answer) -> Result:
