@@ -74,6 +74,7 @@ class Settings:
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
     email_api_url: str
+    sms_api_url: str
     window_margin: timedelta
 
     media_path: Path
@@ -110,6 +111,11 @@ class Settings:
     def production(self) -> bool:
         """Whether real customers are behind this process."""
         return self.env == "production"
+
+    @property
+    def outside_url(self) -> str:
+        """Where the outside reaches the web app, without a slash at the end; this machine without PUBLIC_URL."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     @property
     def uses_sandbox(self) -> bool:
@@ -199,6 +205,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
         "email_api_url": env.str("EMAIL_API_URL", ""),
+        "sms_api_url": env.str("SMS_API_URL", ""),
         "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
         "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
         "media_hosts": tuple(
@@ -260,6 +267,8 @@ def _contradictions(values: dict) -> list[str]:
     found = [f"{name.upper()}: Not a URL." for name in urls if not urlsplit(values[name]).scheme]
     if not values["broker_url"].startswith(("redis", "amqp", "unix")):
         found.append("BROKER_URL: Must begin with redis://, rediss:// or amqp://.")
+    if values["sms_api_url"] and not values["sms_api_url"].startswith(("https://", "http://")):
+        found.append("SMS_API_URL: Must begin with https:// or http://.")
     if values["lease_renewal"] * 2 > values["lease"]:
         found.append("LEASE_RENEWAL: Must be at most half of LEASE, so that one lost renewal does no harm.")
     if timedelta(seconds=values["http_timeout"]) >= values["lease"] - values["lease_renewal"]:

@@ -1,6 +1,7 @@
 """`crm workspace`, `channel`, `key` and `user`: setting a business up, without showing a secret that is kept."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -61,6 +62,43 @@ def test_secrets_of_a_channel_can_come_from_the_environment(demo: Demo) -> None:
     env = {"CHANNEL_TOKEN": "t", "CHANNEL_APP_SECRET": "s", "CHANNEL_VERIFY_TOKEN": "v"}
     said("channel", "add", "--name", "Shop", "--phone-number-id", "777", env=env)
     assert one(Channel, Channel.phone_number_id == "777").credentials["access_token"] == "t"
+
+
+def test_a_channel_of_another_kind_is_added_with_what_it_needs(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of-the-callbacks\n")
+    options = (
+        "--set",
+        "token=the-token",
+        "--set",
+        f"callback-secret=@{tmp_path / 'secret'}",
+        "--set",
+        "idempotent=true",
+    )
+    shown = data(
+        "channel", "add", "--kind", "sms", "--name", "SMS", "--base-url", "https://sms.example.test/", *options
+    )
+    assert (shown["kind"], shown["base_url"], shown["settings"]) == (
+        "sms",
+        "https://sms.example.test",
+        {"idempotent": "true"},
+    )
+    kept = one(Channel, Channel.kind == "sms")
+    assert kept.credentials == {"token": "the-token", "callback_secret": "of-the-callbacks"}
+    assert "the-token" not in str(shown) + said("channel", "list")
+    assert "  token: This is needed. The bearer token" in complaint("channel", "add", "--kind", "sms", "--name", "SMS")
+    assert "  nonsense: A channel of kind sms has no such value." in complaint(
+        "channel", "add", "--kind", "sms", "--name", "SMS", "--set", "token=t", "--set", "nonsense=1"
+    )
+
+
+def test_the_kinds_say_what_they_need(empty: None) -> None:
+    lines = {tuple(line.split()[:2]) for line in said("channel", "kinds").splitlines()}
+    assert {
+        ("sms", "token"),
+        ("sms", "(callback_secret)"),
+        ("twilio", "account_sid"),
+        ("whatsapp", "(waba_id)"),
+    } <= lines
 
 
 def test_a_number_has_one_channel(demo: Demo) -> None:

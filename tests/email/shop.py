@@ -63,8 +63,8 @@ def sent(shop: Shop, *, provider_id: str | None = None, **content: Any) -> uuid.
     return message_id
 
 
-def tell(shop: Shop, what: str, body: bytes) -> uuid.UUID:
+def tell(shop: Shop, body: bytes) -> uuid.UUID:
     """Keep what came back as the door does, apply it as its worker does, and return the event."""
-    event_id = ingest.store(what, body, [str(shop.channel_id)])
+    event_id = ingest.store("smtp", body, [str(shop.channel_id)])
     db.retrying(receive.receive, event_id)
     return event_id

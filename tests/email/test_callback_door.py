@@ -29,13 +29,13 @@ def call(
     return client.post(f"/webhooks/email/{channel_id}{tail}", data=body, headers={"X-Signature-256": signed})
 
 
-@pytest.mark.parametrize(("tail", "provider", "body"), [("", "email", b"{}"), ("/dsn", "email/returned", bounce())])
+@pytest.mark.parametrize(("tail", "body"), [("", b"{}"), ("/dsn", bounce())])
 def test_what_is_signed_is_kept_as_it_came_and_has_a_job(
-    client: FlaskClient, shop: Shop, tail: str, provider: str, body: bytes
+    client: FlaskClient, shop: Shop, tail: str, body: bytes
 ) -> None:
     assert call(client, shop.channel_id, body, tail=tail).status_code == 200
     event = one(InboundEvent)
-    assert (event.provider, bytes(event.body), event.state) == (provider, body, EventState.RECEIVED)
+    assert (event.provider, bytes(event.body), event.state) == ("smtp", body, EventState.RECEIVED)
     job = one(Job, Job.task == "email.receive")
     assert (job.queue, job.args) == ("email", {"event_ids": [str(event.id)]})
 
@@ -50,7 +50,7 @@ def test_what_is_not_signed_by_this_channel_leaves_nothing(client: FlaskClient, 
         client.post(f"/webhooks/email/{shop.channel_id}", data=b"{}"),
         client.post(f"/webhooks/email/{shop.channel_id}", data=b"{}", headers={"X-Signature-256": "sha256=\xff"}),
     ]
-    assert [answer.status_code for answer in answers] == [401] * 6
+    assert [answer.status_code for answer in answers] == [401, 404, 404, 401, 401, 401]
     assert (rows(InboundEvent), rows(Job)) == ([], [])
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_channel_at_all_is_a_404_and_what_is_too_large_a_413(client: 
 
 
 def test_a_replayed_event_goes_to_the_task_of_its_provider(shop: Shop) -> None:
-    event_id = tell(shop, "email", b"{")
+    event_id = tell(shop, b"{")
     with db.transaction() as session:
         events.replay(session, event_id, actor="test")
     assert one(Job, Job.unique_key == f"replay:{event_id}").task == "email.receive"

@@ -11,6 +11,7 @@ import crm_tasks
 from webapp.api import (
     conversations,
     dead_letters,
+    earlier,
     email_templates,
     events,
     holds,
@@ -47,6 +48,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         holds,
         queues,
         events,
+        earlier,
         email_templates,
         notifications,
         webhooks,
@@ -80,7 +82,7 @@ def register(app: Flask) -> None:
     api = Api(app)
     shapes.describe(api)
     for blueprint in BLUEPRINTS:
-        api.register_blueprint(blueprint, url_prefix=PREFIX)
+        api.register_blueprint(blueprint, url_prefix=earlier.PREFIX if blueprint is earlier.blueprint else PREFIX)
     app.before_request(_guard)
     app.add_url_rule(f"{PREFIX}/docs", "api_docs", _docs)
     app.add_url_rule("/static/swagger/<path:name>", "swagger_file", _swagger_file)

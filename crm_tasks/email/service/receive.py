@@ -14,15 +14,12 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.email.service import bounces
 from crm_tasks.messages.models import Direction, EventState, InboundEvent, Message
 from crm_tasks.messages.service import statuses
-from crm_tasks.messages.service.ingest import EMAIL, RETURNED
 from crm_tasks.providers import registry
-from crm_tasks.providers.mail.channel import MAIL
-from crm_tasks.providers.provider import Callback, Malformed, Report
+from crm_tasks.providers.provider import Malformed, Report
 from crm_tasks.providers.whatsapp.webhook import Person, Status
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
-_TYPES = {EMAIL: "application/json", RETURNED: MAIL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def _apply(session: Session, event: InboundEvent) -> str | None:
     if parse is None:
         return f"a channel of kind {channel.kind} has no callbacks"
     try:
-        found = parse(Callback(event.provider, {"Content-Type": _TYPES.get(event.provider, "")}, event.body))
+        found = parse(event.body)
     except Malformed as error:
         return str(error)[:500]
     known = [_known(session, channel, each) for each in found if isinstance(each, Report)]

@@ -9,11 +9,9 @@ from crm_tasks.core import db, metrics
 from crm_tasks.core.groupcommit import GroupCommit
 from crm_tasks.core.jobs.enqueue import NewJob, enqueue_with
 from crm_tasks.core.types import new_id
+from crm_tasks.providers import registry
 
 AT_MOST = 100
-# What came from where: a gateway's callback, and a mail that a mail server sent back.
-WHATSAPP, EMAIL, RETURNED = "whatsapp", "email", "email/returned"
-_TASKS = {EMAIL: "email.receive", RETURNED: "email.receive"}
 # signed_by comes as one text per event, as arrays of arrays must be rectangular.
 _STORED = """stored AS (
     INSERT INTO inbound_events (id, provider, body, signed_by)
@@ -47,7 +45,8 @@ def store(provider: str, body: bytes, signed_by: Sequence[str]) -> uuid.UUID:
 
 def task_of(provider: str) -> str:
     """Return the task that applies what a provider sends."""
-    return _TASKS.get(provider, "messages.receive")
+    known = registry.PROVIDERS.get(provider)
+    return f"{known.task.partition('.')[0]}.receive" if known else "messages.receive"
 
 
 def _commit(events: Sequence[Arrived]) -> None:

@@ -38,6 +38,7 @@ class NewMessage:
     Args:
         scheduled_for: not before; what is past is now.
         fallback: what instead: a `template` when the window is closed, `channels` on a definite refusal.
+        metadata: data of the sender's own, kept in the content and passed on where the provider can.
     """
 
     type: str
@@ -49,6 +50,7 @@ class NewMessage:
     scheduled_for: datetime | None = None
     fallback: dict[str, Any] | None = None
     fallback_of: uuid.UUID | None = None
+    metadata: dict[str, Any] | None = None
 
     @property
     def target_id(self) -> str | None:
@@ -93,6 +95,10 @@ def send_in(
             code="type_not_supported",
             fields=[FieldError("type", f"Use one of: {kinds}.")],
         )
+    if new.metadata and provider.medium == "whatsapp":
+        fields = [FieldError("metadata", "Leave this out: it would not be passed on.")]
+        raise Invalid("WhatsApp takes no metadata.", code="no_metadata", fields=fields)
+    content = {**new.content, "metadata": new.metadata} if new.metadata else new.content
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     due = due_at(new.scheduled_for, moment)
     if new.author not in UNHEARD and new.fallback_of is None:
@@ -111,7 +117,7 @@ def send_in(
         direction=Direction.OUT,
         state=MessageState.QUEUED,
         type=new.type,
-        content=storable(new.content),
+        content=storable(content),
         text=text,
         author=new.author,
         occurred_at=moment,

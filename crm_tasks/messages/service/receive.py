@@ -29,8 +29,10 @@ from crm_tasks.messages.models import (
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import accounts, attachments, news, optout, statuses
+from crm_tasks.messages.service import accounts, attachments, callbacks, news, optout, statuses
 from crm_tasks.messages.service.conversations import conversation, touch
+from crm_tasks.providers import registry
+from crm_tasks.providers.provider import Inbound
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
     AccountChange,
@@ -46,6 +48,7 @@ from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
 
+WHATSAPP = "whatsapp"
 # What says something about another message rather than something to answer.
 ABOUT_OTHERS = ("reaction", "edit", "revoke", "system", "unsupported", "unknown", "request_welcome")
 
@@ -56,7 +59,7 @@ class Found:
 
     event: InboundEvent
     workspace_id: uuid.UUID | None
-    updates: list[tuple[Channel, Update]] = field(default_factory=list)
+    updates: list[tuple[Channel, Update | Inbound]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -92,6 +95,8 @@ def quarantine(session: Session, event_id: uuid.UUID, problem: str) -> None:
 
 def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel | None]) -> Found:
     """Parse an event and find the channel of each update."""
+    if event.provider != WHATSAPP:
+        return _read_callback(session, event)
     parsed = webhook.parse(event.body)
     found = Found(event, event.workspace_id, problems=list(parsed.problems))
     for update in parsed.updates:
@@ -110,9 +115,22 @@ def _read(session: Session, event: InboundEvent, channels: dict[tuple, Channel |
     return found
 
 
+def _read_callback(session: Session, event: InboundEvent) -> Found:
+    """Parse what another provider told; the door has written down the channel that it came for."""
+    found = Found(event, event.workspace_id)
+    channel = session.get(Channel, uuid.UUID(event.signed_by[0]))
+    if channel is None or channel.kind != event.provider:
+        found.problems.append(f"there is no {event.provider} channel {event.signed_by[0]}")
+        return found
+    found.workspace_id = channel.workspace_id
+    updates, found.problems = callbacks.read(event.provider, event.body)
+    found.updates = [(channel, update) for update in updates]
+    return found
+
+
 def _apply(session: Session, found: Iterable[Found]) -> None:
     """Apply all updates, rows of one kind in one order, so that two workers rarely wait for each other."""
-    collected: list[tuple[str, Channel, Update, InboundEvent]] = []
+    collected: list[tuple[str, Channel, Update | Inbound, InboundEvent]] = []
     for item in found:
         for channel, update in item.updates:
             collected.append((_sort_key(update), channel, update, item.event))
@@ -127,7 +145,11 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 channels[channel.id] = channel
                 by_channel.setdefault(channel.id, []).append((update, event.id))
             case InboundMessage():
-                told += [(channel.workspace_id, each) for each in _message(session, channel, update, event)]
+                names = accounts.names_of(update.person)
+                told += [(channel.workspace_id, each) for each in _message(session, channel, update, names, event)]
+            case Inbound():
+                said, names = callbacks.message(update), callbacks.names(update.sender)
+                told += [(channel.workspace_id, each) for each in _message(session, channel, said, names, event)]
             case IdentityChange():
                 contacts.change_identity(
                     session,
@@ -143,7 +165,9 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
     news.tell(session, told)
 
 
-def _sort_key(update: Update) -> str:
+def _sort_key(update: Update | Inbound) -> str:
+    if isinstance(update, Inbound):
+        return f"1:{update.sender.value}"
     if isinstance(update, InboundMessage):
         return f"1:{update.person.wa_id or update.person.bsuid or ''}"
     if isinstance(update, Preference):
@@ -156,12 +180,14 @@ def _sort_key(update: Update) -> str:
 # --- messages ----------------------------------------------------------------------------------------------------
 
 
-def _message(session: Session, channel: Channel, update: InboundMessage, event: InboundEvent) -> list[News]:
+def _message(
+    session: Session, channel: Channel, update: InboundMessage, names: contacts.Names, event: InboundEvent
+) -> list[News]:
     """Keep a message and return what is to be told of it."""
     at = update.at or event.received_at
     if _known(session, channel.id, update.id):
         return []
-    contact_id = contacts.resolve(session, channel.workspace_id, accounts.names_of(update.person), at=at)
+    contact_id = contacts.resolve(session, channel.workspace_id, names, at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
     file = attachments.of_customer(update.type, update.content)
     media_id = new_id() if file else None
@@ -191,7 +217,7 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
         return []  # another worker was faster with a duplicate of this event
     said_something = not update.echo and update.type not in ABOUT_OTHERS
     touch(session, conversation_id, at, inbound=said_something)
-    if said_something:
+    if said_something and channel.kind == WHATSAPP:
         contacts.heard_from(session, contact_id, at=at)
     if file and media_id:
         fetching.want(session, channel, file, media_id=media_id, at=at)
@@ -217,7 +243,7 @@ def _asks(session: Session, channel: Channel, update: InboundMessage, where: opt
 
 
 def _wants_answer(session: Session, channel: Channel, update: InboundMessage) -> bool:
-    if update.type in ABOUT_OTHERS or update.group_id:
+    if update.type in ABOUT_OTHERS or update.group_id or "text" not in registry.provider(channel.kind).types:
         return False
     return workspaces.get(session, channel.workspace_id).auto_reply_since is not None
 

@@ -28,7 +28,6 @@ from crm_tasks.providers.provider import (
 )
 
 SIGNATURE_HEADER = "X-Signature-256"
-MAIL = "message/rfc822"
 # What gateways call what became of a message: (our status, what it says about the person).
 _STATUSES: dict[str, tuple[str, str | None]] = {
     "sent": ("sent", None),
@@ -141,17 +140,16 @@ def verify(sender: Sender, callback: Callback) -> bool:
     return bool(secret) and hmac.compare_digest(right.encode(), given.strip().encode("utf-8", "replace"))
 
 
-def parse(callback: Callback) -> list[Report | Inbound]:
-    """Return what a callback reports: a mail that came back, or a gateway's JSON.
+def parse(body: bytes) -> list[Report | Inbound]:
+    """Return what a callback reports: a gateway's JSON, or a mail that came back.
 
     Raises:
         Malformed: it is neither.
     """
-    kind = next((value for name, value in callback.headers.items() if name.lower() == "content-type"), "")
-    if kind.partition(";")[0].strip().lower() == MAIL:
-        return [_returned(each) for each in dsn.parse(callback.body) if each.what is not What.DELAYED]
+    if body.lstrip()[:1] not in (b"{", b"["):  # no header field of a mail begins so (RFC 5322, 2.2)
+        return [_returned(each) for each in dsn.parse(body) if each.what is not What.DELAYED]
     try:
-        said = storable(orjson.loads(callback.body))
+        said = storable(orjson.loads(body))
     except orjson.JSONDecodeError:
         raise Malformed("not JSON") from None
     events = said.get("events", [said]) if isinstance(said, dict) else said
