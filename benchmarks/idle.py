@@ -27,8 +27,8 @@ class Resident:
 
 def ours() -> list[Resident]:
     """Start `crm up` with a home of its own, let it come to rest, look, stop it."""
-    ports = free_ports(5)
-    names = ("PORT", "FLOWER_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "VALKEY_PORT")
+    ports = free_ports(6)
+    names = ("PORT", "FLOWER_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "VALKEY_PORT", "SANDBOX_SMTP_PORT")
     env = {name: value for name, value in os.environ.items() if name not in _OURS}
     env |= dict(zip(names, map(str, ports), strict=True)) | {"CRM_HOME": str(lab.HOME / "up"), "PYTHONPATH": str(ROOT)}
     log = (lab.HOME / "up.log").open("wb")

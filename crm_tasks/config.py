@@ -40,6 +40,7 @@ class Settings:
     flower_user: str
     flower_password: str = field(repr=False)
     sandbox_port: int
+    sandbox_smtp_port: int
     # Only set while `crm up` runs the sandbox; the rest are what its demo number has.
     sandbox_webhook_url: str
     sandbox_phone_number_id: str
@@ -72,6 +73,7 @@ class Settings:
     http_retries: int
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
+    window_margin: timedelta
 
     media_path: Path
     media_hosts: tuple[str, ...]
@@ -158,6 +160,7 @@ def _values(env: Env, home: Path) -> dict:
         "flower_user": env.str("FLOWER_USER", "admin", validate=some),
         "flower_password": env.str("FLOWER_PASSWORD", ""),
         "sandbox_port": env.int("SANDBOX_PORT", 8900, validate=port),
+        "sandbox_smtp_port": env.int("SANDBOX_SMTP_PORT", 8925, validate=port),
         "sandbox_webhook_url": env.str("SANDBOX_WEBHOOK_URL", ""),
         "sandbox_phone_number_id": env.str("SANDBOX_PHONE_NUMBER_ID", ""),
         "sandbox_waba_id": env.str("SANDBOX_WABA_ID", ""),
@@ -186,6 +189,7 @@ def _values(env: Env, home: Path) -> dict:
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
         "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
         "media_hosts": tuple(
             env.list("MEDIA_HOSTS", ["lookaside.fbsbx.com", "fbcdn.net", "whatsapp.net"], validate=some) or ()

@@ -4,8 +4,10 @@ from crm_tasks.contacts import models as contacts
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
+from crm_tasks.core.pace import learned as pace
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
+from crm_tasks.templates import models as templates
 from crm_tasks.workspaces import models as workspaces
 
-__all__ = ["Base", "contacts", "idempotency", "jobs", "media", "messages", "workspaces"]
+__all__ = ["Base", "contacts", "idempotency", "jobs", "media", "messages", "pace", "templates", "workspaces"]

@@ -2,4 +2,7 @@
 
 from crm_tasks.core.calendar import Entry
 
-ENTRIES = (Entry(name="clean-up", task="analytics.clean_up", cron="0 3 * * *"),)
+ENTRIES = (
+    Entry(name="clean-up", task="analytics.clean_up", cron="0 3 * * *"),
+    Entry(name="templates", task="messages.sync_all_templates", cron="30 4 * * *"),
+)

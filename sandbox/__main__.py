@@ -14,7 +14,7 @@ from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
-from sandbox.settings import Settings, SettingsError, load
+from sandbox.settings import SMTP_HOST, Settings, SettingsError, load
 
 _PR_SET_PDEATHSIG = 1
 _PORT_WAIT = 2.0
@@ -31,6 +31,8 @@ def serve_app() -> Any:
         return create_app()
     except JournalInUseError as error:
         raise SystemExit(f"sandbox: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"sandbox: cannot begin: {error.strerror or error}.") from None
 
 
 def main() -> None:
@@ -40,7 +42,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"sandbox: {error}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    _check_port(settings)
+    for host, port in ((settings.host, settings.port), (SMTP_HOST, settings.smtp_port)):
+        _check_port(host, port)
     _announce(settings)
     Granian(
         _TARGET,
@@ -62,17 +65,17 @@ def _announce(settings: Settings) -> None:
     print(f"Sandbox: {shown}/ (chat), {shown}/log (log), webhooks to {settings.number.webhook_url}", flush=True)  # noqa: T201
 
 
-def _check_port(settings: Settings) -> None:
+def _check_port(host: str, port: int) -> None:
     """Refuse a port that is taken: granian would share it with whoever listens there already."""
     deadline = time.monotonic() + _PORT_WAIT
     while True:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.host, settings.port))
+                probe.bind((host, port))
             except OSError as error:
                 if time.monotonic() > deadline:
-                    sys.exit(f"sandbox: cannot listen on {settings.host}:{settings.port}: {error.strerror}.")
+                    sys.exit(f"sandbox: cannot listen on {host}:{port}: {error.strerror}.")
             else:
                 return
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The Flask app of the sandbox: one world, four entrances."""
+"""The Flask app of the sandbox: one world, many entrances."""
 
 import logging
 from urllib.parse import urlsplit
@@ -9,27 +9,41 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox import chat, control
 from sandbox.chat import api, pages
-from sandbox.control import reading, speaking, steering
+from sandbox.control import gateways, mail, reading, receivers, speaking, steering
 from sandbox.errors import GraphError
 from sandbox.fields import BadInput
+from sandbox.gateways import blueprint as gateway_routes
+from sandbox.gateways import email, sms, twilio, unknown
 from sandbox.graph import routes
+from sandbox.hooks import blueprint as hook_routes
+from sandbox.hooks import routes as hooks
 from sandbox.intake import reply
+from sandbox.mail.server import Server
 from sandbox.media_rules import LARGEST, MB
 from sandbox.openai import completions, gate, models, transcriptions
 from sandbox.settings import Settings, load
 from sandbox.world import World
 
 _log = logging.getLogger("sandbox")
-PARTS = (reading, speaking, steering, completions, models, transcriptions, api, pages)  # imported for their routes
+# Imported for their routes.
+PARTS = (reading, speaking, gateways, mail, receivers, steering, completions, models, transcriptions, api, pages)
+GATEWAYS = (sms, twilio, email, unknown, hooks)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the app and start its webhook threads; its state comes back from the journal."""
+    """Build the app and start its webhook threads and its SMTP server; its state comes back from the journal.
+
+    Raises:
+        OSError: the SMTP port is taken.
+    """
     app = Flask("sandbox", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST + 5 * MB
     app.config["MAX_FORM_MEMORY_SIZE"] = MB
-    app.extensions["sandbox"] = World(settings or load())
-    for blueprint in (control.blueprint, gate.blueprint, chat.blueprint, routes.blueprint):
+    settings = settings or load()
+    world = app.extensions["sandbox"] = World(settings)
+    smtp = app.extensions["smtp"] = Server(world, settings.smtp_port, settings.folder)
+    smtp.start()
+    for blueprint in (control.blueprint, gate.blueprint, chat.blueprint, gateway_routes, hook_routes, routes.blueprint):
         app.register_blueprint(blueprint)
     app.before_request(_same_origin)
     app.register_error_handler(BadInput, _bad_input)

@@ -14,9 +14,15 @@ class Seen:
     def __init__(self) -> None:
         self._shards = [array("Q") for _ in range(SHARDS)]
 
+    def __contains__(self, text: str) -> bool:
+        digest = _digest(text)
+        shard = self._shards[digest % SHARDS]
+        place = bisect_left(shard, digest)
+        return place < len(shard) and shard[place] == digest
+
     def add(self, text: str) -> bool:
         """Remember a string and say whether it is new."""
-        digest = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+        digest = _digest(text)
         shard = self._shards[digest % SHARDS]
         place = bisect_left(shard, digest)
         if place < len(shard) and shard[place] == digest:
@@ -33,3 +39,7 @@ class Seen:
         for shard, text in zip(self._shards, dumped, strict=True):
             del shard[:]
             shard.frombytes(b64decode(text))
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -124,14 +124,17 @@ class Faults:
     def __iter__(self) -> Iterator[Rule]:
         return iter(tuple(self._rules))
 
-    def meet(self, kind: str, path: str, address: str | None) -> Effect:
-        """Return what happens to a request, counting every rule that met it."""
+    def meet(self, kind: str, path: str, address: str | None, *, named: bool = False) -> Effect:
+        """Return what happens to a request, counting every rule that met it; `named` passes over rules without path."""
         if not self._rules:
             return NOTHING
         effect = Effect()
-        address = digits(address) if address and address[:1] in "+0123456789" else address
+        if address and address[0] in "+0123456789" and "@" not in address:
+            address = digits(address)
         with self._lock:
             for rule in self._rules:
+                if named and rule.path is None:
+                    continue
                 chance = rule.probability >= 1 or random.random() < rule.probability
                 if chance and rule.meets(kind, path, address) and not (rule.final and effect.final):
                     rule.hits += 1
@@ -151,13 +154,23 @@ class Faults:
                 self._sleepers -= 1
         return True
 
+    @property
+    def generation(self) -> int:
+        """What changes when sleepers are to wake."""
+        return self._generation
+
+    def wake(self) -> None:
+        """Let everybody who sleeps go on."""
+        with self._lock:
+            self._generation += 1
+            self._lock.notify_all()
+
     def put(self, event: Json) -> None:
         """Apply a `faults` event: replace all rules."""
         rules = [_rule(facts, n) for n, facts in enumerate(event["rules"], 1)]
         with self._lock:
             self._rules = rules
-            self._generation += 1
-            self._lock.notify_all()
+            self.wake()
 
     def recount(self, hits: list[int]) -> None:
         """Count hits that a replayed log entry remembers."""

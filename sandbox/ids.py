@@ -33,6 +33,11 @@ def media_id() -> str:
     return str(10**15 + secrets.randbelow(9 * 10**15))
 
 
+def random_id(prefix: str) -> str:
+    """Return a new id of a gateway's message: a prefix and 32 hexadecimal digits."""
+    return prefix + secrets.token_hex(16)
+
+
 def trace_id() -> str:
     """Return a `fbtrace_id`, by which Meta's support finds a call."""
     return "A" + secrets.token_urlsafe(16)

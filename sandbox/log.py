@@ -10,8 +10,22 @@ from sandbox.fields import Json
 from sandbox.journal import raw
 
 KEPT = 20_000
-KINDS = ("message", "read", "typing", "media", "template", "chat_completion", "transcription", "other")
-_STORED = ("seq", "t", "kind", "path", "method", "to", "id", "biz", "status", "cut", "faults")
+KINDS = (
+    "message",
+    "read",
+    "typing",
+    "media",
+    "template",
+    "chat_completion",
+    "transcription",
+    "sms",
+    "twilio",
+    "email",
+    "smtp",
+    "hook",
+    "other",
+)
+_STORED = ("seq", "t", "kind", "path", "method", "to", "id", "biz", "status", "cut", "twice", "faults")
 
 
 class Entry:
@@ -30,6 +44,7 @@ class Entry:
         self.biz: str | None = facts.get("biz")
         self.status: int | None = facts["status"]
         self.cut: bool = facts.get("cut", False)
+        self.twice: bool = facts.get("twice", False)
         self.faults: list[int] | None = facts.get("faults")
         self.body: bytes = raw(facts["body"])
         self.answer: bytes = raw(facts["answer"])
@@ -51,6 +66,8 @@ class Entry:
         }
         if self.cut:
             shown["cut"] = True
+        if self.twice:
+            shown["duplicate"] = True
         if self.faults:
             shown["faults"] = self.faults
         return shown

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sandbox.callbacks import Callback
 from sandbox.fields import Json
 from sandbox.limits import Limits
 from sandbox.updates import Update
@@ -21,14 +22,19 @@ PENDING = 1_000_000
 _TICK = 0.002
 _LONGEST_PAUSE = 5.0
 _IDLE = 3600.0
+Waiting = Update | Callback
 
 
 @dataclass(slots=True)
 class Lane:
-    """The queue of one number; `blocked` when only the return of what is under way lets it go on."""
+    """The queue of one number; `blocked` when only the return of what is under way lets it go on.
 
-    future: list[tuple[float, int, Update]] = field(default_factory=list)
-    ready: deque[Update] = field(default_factory=deque)
+    Callbacks travel `alone`; updates of a number travel in batches.
+    """
+
+    alone: bool = False
+    future: list[tuple[float, int, Waiting]] = field(default_factory=list)
+    ready: deque[Waiting] = field(default_factory=deque)
     retries: list[tuple[float, int, "Batch"]] = field(default_factory=list)
     flying: Counter[str] = field(default_factory=Counter)
     busy: int = 0
@@ -58,7 +64,7 @@ class Batch:
 
     num: str
     lane: Lane
-    updates: list[Update]
+    updates: list[Waiting]
     attempts: int = 0
 
 
@@ -72,7 +78,7 @@ class Outbox:
         self._idle = threading.Condition(lock)
         self._under_way = 0
         self._lanes: dict[str, Lane] = {}
-        self._pending: dict[int, Update] = {}
+        self._pending: dict[int, Waiting] = {}
         self._waiting: dict[int, threading.Event] = {}
         self._next = 1
         self._serial = itertools.count()
@@ -85,7 +91,7 @@ class Outbox:
         self._next += 1
         return self._next
 
-    def put(self, update: Update) -> None:
+    def put(self, update: Waiting) -> None:
         """Queue an update; while a journal is replayed it only waits to be started."""
         self._next = max(self._next, update.uid)
         with self._changed:
@@ -123,7 +129,7 @@ class Outbox:
         with self._changed:
             return self._lanes.get(batch.num) is batch.lane
 
-    def delivered(self, uids: list[int]) -> list[Update]:
+    def delivered(self, uids: list[int]) -> list[Waiting]:
         """Forget updates that were acknowledged, and return those that were still pending."""
         with self._changed:
             known = [update for uid in uids if (update := self._pending.pop(uid, None)) is not None]
@@ -204,10 +210,10 @@ class Outbox:
             pending = tuple(self._pending.values())
         return (update.event() for update in pending)
 
-    def _queue(self, update: Update) -> None:
+    def _queue(self, update: Waiting) -> None:
         lane = self._lanes.get(update.num)
         if lane is None:
-            lane = self._lanes[update.num] = Lane()
+            lane = self._lanes[update.num] = Lane(alone=isinstance(update, Callback))
         heapq.heappush(lane.future, (update.due, update.uid, update))
         if update.due < self._wake_at:
             self._wake_at = 0.0
@@ -219,7 +225,7 @@ class Outbox:
         while future and future[0][0] <= now:
             ready.append(heapq.heappop(future)[2])
         lane.blocked = False
-        size, wait = self.limits.batch, self.limits.batch_wait_ms / 1000
+        size, wait = (1, 0.0) if lane.alone else (self.limits.batch, self.limits.batch_wait_ms / 1000)
         if now < lane.closed_until and (ready or lane.retries):
             return lane.closed_until
         while lane.busy < AT_ONCE and lane.retries and lane.retries[0][0] <= now:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sandbox import limits
+from sandbox.callbacks import Callback
 from sandbox.chats import TYPING, Chat, Message
 from sandbox.fields import Json
+from sandbox.gateways import accounts
 from sandbox.updates import Field, Sent, Spoken, Status
 
 if TYPE_CHECKING:
@@ -45,6 +47,29 @@ def sent(world: World, event: Json) -> None:
         kind = event["type"]
         shown = Message(id=message.id, mine=False, type=kind, t=event["t"], body=body, state="sent")
         world.chats.add(chat, shown)
+
+
+def took(world: World, event: Json) -> None:
+    """A gateway or the SMTP server accepted a message."""
+    world.log.add(event)
+    world.stats.took(event)
+    _recount(world, event)
+    world.register.took(event)
+    if event.get("mail"):
+        world.mailbox.put(event["mail"])
+    for call in event["calls"]:
+        world.outbox.put(Callback(call))
+
+
+def hooked(world: World, event: Json) -> None:
+    """A request came to one of the webhook receivers."""
+    entry(world, event)
+    world.hooks.take(event)
+
+
+def set_accounts(world: World, event: Json) -> None:
+    """The gateways' accounts were changed."""
+    world.accounts = accounts.restore(event, world.default_accounts)
 
 
 def said(world: World, event: Json) -> None:
@@ -200,6 +225,15 @@ REDUCERS: dict[str, Callable[[World, Json], Any]] = {
     "customer": customer,
     "gone": gone,
     "limits": set_limits,
+    "took": took,
+    "opted": lambda world, event: world.register.opt(event),
+    "register": lambda world, event: world.register.restore(event),
+    "gateways": set_accounts,
+    "callback": lambda world, event: world.outbox.put(Callback(event)),
+    "mail": lambda world, event: world.mailbox.restore(event),
+    "hooked": hooked,
+    "hook_rule": lambda world, event: world.hooks.rule(event),
+    "hooks": lambda world, event: world.hooks.restore(event),
     "hook": lambda world, event: world.outbox.put(Field(event)),
     "pending": pending,
     "media": lambda world, event: world.media.put(event),

@@ -1,28 +1,39 @@
-"""The threads that post webhooks. Only a 200 within the time limit counts as delivered; everything else comes again."""
+"""The threads that post webhooks. Only a 200 within the time limit counts as delivered; everything else comes again.
+
+Of a gateway's callbacks any 2xx is good enough.
+"""
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from queue import SimpleQueue
 
 import requests
 
-from sandbox.numbers import Number
 from sandbox.outbox import Batch, Outbox
-from sandbox.updates import envelope, signature
 
 THREADS = 12
 CONNECT_TIMEOUT = 3.05
 Done = Callable[[Batch, str | None], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One request as it goes out."""
+
+    url: str
+    body: bytes
+    headers: dict[str, str]
+
+
 class Sender:
     """One thread hands out what is due, a small pool posts it."""
 
-    def __init__(self, outbox: Outbox, number: Callable[[str], Number | None], done: Done) -> None:
+    def __init__(self, outbox: Outbox, render: Callable[[Batch], Posting | None], done: Done) -> None:
         self._outbox = outbox
-        self._number = number
+        self._render = render
         self._done = done
         self._work: SimpleQueue[Batch] = SimpleQueue()
 
@@ -54,16 +65,15 @@ class Sender:
 
     def _post(self, session: requests.Session, batch: Batch) -> tuple[str | None, bool]:
         """Post a batch; return what went wrong, and whether there was an answer at all."""
-        number = self._number(batch.num)
-        if number is None:
-            return None, True  # the number was taken away, and with it the wish to hear of it
-        body = envelope(number, batch.updates)
-        signed = signature(number.app_secret, body)
+        posting = self._render(batch)
+        if posting is None:
+            return None, True
         try:
-            answer = post(session, number.target, body, signed, self._outbox.limits.webhook_timeout)
+            answer = send(session, posting, self._outbox.limits.webhook_timeout)
         except (requests.RequestException, ValueError) as problem:
             return plain(problem), False
-        return (None if answer.status_code == 200 else f"The web app answered {answer.status_code}."), True
+        good = 200 <= answer.status_code < 300 if batch.lane.alone else answer.status_code == 200
+        return (None if good else f"The web app answered {answer.status_code}."), True
 
 
 def new_session() -> requests.Session:
@@ -74,15 +84,18 @@ def new_session() -> requests.Session:
     return session
 
 
-def post(
-    session: requests.Session, url: str, body: bytes, signed: str | None, timeout: float, kind: str = "application/json"
-) -> requests.Response:
-    """Post a webhook's bytes with their signature."""
+def webhook(url: str, body: bytes, signed: str | None, kind: str = "application/json") -> Posting:
+    """Return the request that carries a webhook's bytes with their signature."""
     headers = {"Content-Type": kind, "User-Agent": "facebookexternalua"}
     if signed is not None:
         headers["X-Hub-Signature-256"] = signed
+    return Posting(url, body, headers)
+
+
+def send(session: requests.Session, posting: Posting, timeout: float) -> requests.Response:
+    """Post a request; a redirect is an answer like any other."""
     limits = (min(CONNECT_TIMEOUT, timeout), timeout)
-    return session.post(url, data=body, headers=headers, timeout=limits, allow_redirects=False)
+    return session.post(posting.url, data=posting.body, headers=posting.headers, timeout=limits, allow_redirects=False)
 
 
 def plain(problem: Exception) -> str:

@@ -14,6 +14,7 @@ ACCESS_TOKEN = "sandbox-access-token"  # noqa: S105
 APP_SECRET = "sandbox-app-secret"  # noqa: S105
 VERIFY_TOKEN = "sandbox-verify-token"  # noqa: S105
 WEBHOOK_URL = "http://127.0.0.1:8000/webhooks/whatsapp"
+SMTP_HOST = "127.0.0.1"
 OFF = ("off", "no", "false", "0")
 
 
@@ -27,6 +28,7 @@ class Settings:
 
     host: str
     port: int
+    smtp_port: int
     threads: int
     home: Path
     journal: bool
@@ -58,6 +60,7 @@ def load() -> Settings:
     return Settings(
         host=env.get("SANDBOX_HOST") or "127.0.0.1",
         port=_whole("SANDBOX_PORT", 8900, 65535),
+        smtp_port=_whole("SANDBOX_SMTP_PORT", 8925, 65535),
         threads=_whole("SANDBOX_THREADS", 32, 512),
         home=Path(env.get("CRM_HOME") or ".crm").expanduser().resolve(),
         journal=(env.get("SANDBOX_JOURNAL") or "on").lower() not in OFF,

@@ -6,21 +6,27 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from sandbox.callbacks import Callback
 from sandbox.chats import Chats
 from sandbox.faults import Faults
 from sandbox.fields import BadInput, Json
+from sandbox.gateways.accounts import Accounts, default
+from sandbox.gateways.register import Register
+from sandbox.hooks.store import Hooks
 from sandbox.journal import Journal
 from sandbox.limits import Gate, Limits
 from sandbox.log import Log
+from sandbox.mail.mailbox import Mailbox
 from sandbox.media import MediaStore
 from sandbox.numbers import Numbers
 from sandbox.outbox import Batch, Outbox
 from sandbox.people import People
 from sandbox.reducers import REDUCERS
-from sandbox.sender import Sender
+from sandbox.sender import Posting, Sender, webhook
 from sandbox.settings import Settings
 from sandbox.stats import Stats
 from sandbox.templates import Templates
+from sandbox.updates import envelope, signature
 
 _log = logging.getLogger("sandbox")
 _PATIENCE = 3.0
@@ -39,6 +45,10 @@ class World:
     media: MediaStore
     numbers: Numbers
     faults: Faults
+    accounts: Accounts
+    register: Register
+    mailbox: Mailbox
+    hooks: Hooks
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,7 +56,7 @@ class World:
         self.journal = Journal(settings.folder / "journal.jsonl" if settings.journal else None)
         self.numbers = Numbers(settings.number)
         self.outbox = Outbox()
-        self.sender = Sender(self.outbox, self.numbers.get, self._posted)
+        self.sender = Sender(self.outbox, self._render, self._posted)
         self.faults = Faults()
         self.media = MediaStore(settings.folder / "media")
         self.started = time.time()
@@ -55,6 +65,11 @@ class World:
         self.replayed = self.journal.replay(self._remember)
         self.replaying = False
         self.sender.start()
+
+    @property
+    def default_accounts(self) -> Accounts:
+        """The gateways' accounts when no script has changed them."""
+        return default(self.settings.number)
 
     @property
     def limits(self) -> Limits:
@@ -67,9 +82,13 @@ class World:
         self.chats = Chats(self.people)
         self.log = Log()
         self.stats = Stats()
-        self.gate = Gate(self.stats)
+        self.gate = Gate()
         self.templates = Templates()
         self.outbox.limits = Limits()
+        self.accounts = self.default_accounts
+        self.register = Register()
+        self.mailbox = Mailbox()
+        self.hooks = Hooks()
 
     def commit(self, event: Json) -> Any:
         """Write an event to the journal and apply it."""
@@ -107,6 +126,18 @@ class World:
         except (KeyError, TypeError, ValueError, AttributeError, BadInput) as error:
             _log.warning("An event of kind %r was left out: %r.", event.get("k"), error)
 
+    def _render(self, batch: Batch) -> Posting | None:
+        """Return the request that carries a batch; None when its number is gone, and with it the wish to hear of it."""
+        first = batch.updates[0]
+        if isinstance(first, Callback):
+            body, headers = first.request(self.accounts.named(first.kind).secret)
+            return Posting(first.url, body, headers)
+        number = self.numbers.get(batch.num)
+        if number is None:
+            return None
+        body = envelope(number, [update for update in batch.updates if not isinstance(update, Callback)])
+        return webhook(number.target, body, signature(number.app_secret, body))
+
     def _posted(self, batch: Batch, error: str | None) -> None:
         """Take note of a webhook request that was made."""
         if not self.outbox.owns(batch):
@@ -128,3 +159,7 @@ class World:
         yield from self.log.snapshot()
         yield from self.outbox.snapshot()
         yield from self.stats.snapshot()
+        yield {"k": "gateways", "gateways": self.accounts.changes(self.default_accounts)}
+        yield from self.register.snapshot()
+        yield from self.mailbox.snapshot()
+        yield from self.hooks.snapshot()

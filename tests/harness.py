@@ -169,6 +169,7 @@ def sandbox(log: Path, port: int, webhook_url: str, number: str, **env: str) -> 
     """Return the simulated outside world with one number, whose secrets are those of `fixtures.make_demo`."""
     defaults = {
         "SANDBOX_PORT": str(port),
+        "SANDBOX_SMTP_PORT": str(free_ports(1)[0]),
         "SANDBOX_JOURNAL": "off",
         "SANDBOX_WEBHOOK_URL": webhook_url,
         "SANDBOX_PHONE_NUMBER_ID": number,

@@ -27,6 +27,7 @@ COMMANDS = {
     "ring": ("ring", "Ring everything that is due, now"),
     "workspace": ("workspace", "Workspaces"),
     "channel": ("channel", "Channels and their credentials"),
+    "template": ("template", "Message templates: see, fetch"),
     "key": ("key", "API keys and encryption keys"),
     "user": ("user", "People who log in to the admin"),
 }
@@ -43,7 +44,9 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one."""
+        """Import and return one; `crm messages` is `crm message`."""
+        if cmd_name not in COMMANDS:
+            cmd_name = cmd_name.removesuffix("s")
         if cmd_name not in COMMANDS:
             return None
         return import_module(f"crm_tasks.cli.{COMMANDS[cmd_name][0]}").command

@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
+import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
+from crm_tasks.core.jobs import ring
 from crm_tasks.providers.registry import PROVIDERS
+from crm_tasks.templates import service as templates
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
 
@@ -59,6 +62,8 @@ def add(
     with transaction() as session:
         workspace = service.only(session, workspace_id)
         channel = service.add_channel(session, workspace.id, new)
+        templates.ask_sync(session, channel)
+    ring.flush()
     print_json(_plain(channel)) if as_json else click.echo(f"{channel.id}  {channel.name}")
 
 

@@ -12,6 +12,7 @@ from crm_tasks.core.jobs import repair, ring
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import dump_job
+from crm_tasks.messages.service import explain as explaining
 
 
 @click.group()
@@ -70,6 +71,30 @@ def show(job_id: uuid.UUID) -> None:
     """Show one job, whole."""
     with transaction() as session:
         print_json(dump_job(repair.get(session, job_id)))
+
+
+@command.command()
+@click.argument("job_id", type=ID)
+@as_json
+def explain(job_id: uuid.UUID, as_json: bool) -> None:
+    """Say why a job waits, or what happened, step by step."""
+    with transaction() as session:
+        told = explaining.job(session, job_id)
+    if as_json:
+        print_json(told.as_json())
+        return
+    click.echo(told.summary)
+    print_table(
+        ("gate", "reason", "set by", "until", "what to do"),
+        [(r.gate, r.text, r.set_by, moment(r.until), r.remedy) for r in told.reasons],
+        empty="Nothing holds it up.",
+    )
+    if told.place is not None:
+        start = told.place.predicted_start
+        click.echo(f"{told.place.ahead} before it" + (f"; may start at {moment(start)}." if start else "."))
+    print_table(
+        ("at", "what", "detail"), [(moment(s.at), s.what, s.detail) for s in told.story], empty="Nothing happened yet."
+    )
 
 
 @command.command()

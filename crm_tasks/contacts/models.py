@@ -55,6 +55,9 @@ class Identity(Base):
     value: Mapped[str]
     created_at: Mapped[CreatedAt]
     retired_at: Mapped[Moment | None]
+    # Since when and why messages by this name do not arrive; nothing once the person has written again.
+    unreachable_at: Mapped[Moment | None]
+    unreachable_reason: Mapped[str | None]
 
     __table_args__ = (
         state_check("kind", IdentityKind),
@@ -73,6 +76,7 @@ class Identity(Base):
             "value",
             postgresql_where=sa.text("retired_at IS NOT NULL"),
         ),
+        sa.Index("ix_identities_unreachable", "contact_id", postgresql_where=sa.text("unreachable_at IS NOT NULL")),
     )
 
 

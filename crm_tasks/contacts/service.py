@@ -26,6 +26,8 @@ _LEADING = (
 )
 # What a person can give up and somebody else can get.
 _RECYCLED = (IdentityKind.WA_ID, IdentityKind.PHONE)
+# What only WhatsApp reaches; a phone number may still take a text message.
+_ON_WHATSAPP = (IdentityKind.WA_ID, IdentityKind.BSUID, IdentityKind.PARENT_BSUID)
 _TURNS = sa.text("SELECT pg_advisory_xact_lock(hashtext(name)) FROM unnest(cast(:names AS text[])) AS name")
 
 
@@ -114,6 +116,31 @@ def change_identity(
     for key in given_up:
         _retire(session, workspace_id, contact_id, key, at)
     return contact_id
+
+
+def mark_unreachable(session: Session, contact_id: uuid.UUID, *, reason: str, at: datetime) -> None:
+    """Mark the names by which WhatsApp knows a contact: messages do not arrive. An older failure changes nothing."""
+    _set_reach(
+        session,
+        sa.and_(
+            Identity.contact_id == contact_id,
+            Identity.kind.in_(_ON_WHATSAPP),
+            Identity.retired_at.is_(None),
+            sa.or_(Identity.unreachable_at.is_(None), Identity.unreachable_at < at),
+        ),
+        at,
+        reason,
+    )
+
+
+def heard_from(session: Session, contact_id: uuid.UUID, *, at: datetime) -> None:
+    """Take marks off a contact that has written since: who writes can be reached."""
+    _set_reach(session, sa.and_(Identity.contact_id == contact_id, Identity.unreachable_at <= at), None, None)
+
+
+def _set_reach(session: Session, condition: sa.ColumnElement[bool], at: datetime | None, reason: str | None) -> None:
+    statement = sa.update(Identity).where(condition).values(unreachable_at=at, unreachable_reason=reason)
+    session.execute(statement.execution_options(synchronize_session=False))
 
 
 def _whose(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:

@@ -13,7 +13,7 @@ from celery.beat import Scheduler
 from kombu.utils.imports import symbol_by_name
 
 from crm_tasks.config import settings
-from crm_tasks.core import calendar, db, holds, pulse, rollup, sweep
+from crm_tasks.core import calendar, db, holds, pace, pulse, rollup, sweep
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.redis import manager
@@ -64,6 +64,7 @@ class LedgerScheduler(Scheduler):
             Chore("holds", 0.5, _let_go),
             Chore("leases", 2.0, self._expire),
             Chore("known", 5.0, sweep.free_known),
+            Chore("pace", 1.0, pace.begin),
             Chore("rollup", 5.0, lambda: db.retrying(rollup.roll_up)),
         ]
         super().__init__(*args, **kwargs)

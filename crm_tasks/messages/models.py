@@ -212,6 +212,7 @@ class Message(Base):
             "id",
             postgresql_where=sa.text("state IN ('planned', 'queued', 'sending', 'unknown')"),
         ),
+        sa.Index("ix_messages_trace_id", "trace_id", postgresql_where=sa.text("trace_id IS NOT NULL")),
         sa.Index(
             "ix_messages_scheduled",
             "workspace_id",

@@ -1,16 +1,15 @@
 """What comes in and goes out as JSON. Limits are the Cloud API's; a field error names the limit and the remedy."""
 
-from datetime import timedelta
 from typing import Any
 
 import marshmallow as ma
 
 from crm_tasks.contacts.models import Contact
 from crm_tasks.messages.contents import TYPES, ContentsSchema
+from crm_tasks.messages.contents.template import TemplateSchema
 from crm_tasks.messages.models import Conversation, Message
+from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.history import Shown
-
-WINDOW = timedelta(hours=24)
 
 
 class ContextSchema(ma.Schema):
@@ -39,6 +38,9 @@ class NewMessageSchema(ContentsSchema):
         error_messages={"required": f"Say which type: {', '.join(TYPES)}."},
     )
     context = ma.fields.Nested(ContextSchema)
+    fallback_template = ma.fields.Nested(
+        TemplateSchema, metadata={"description": "Sent instead if the 24-hour window is closed by then"}
+    )
 
     @ma.validates_schema
     def _content_of_its_type(self, data: dict[str, Any], **_: Any) -> None:
@@ -50,6 +52,8 @@ class NewMessageSchema(ContentsSchema):
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
         if kind == "reaction" and "context" in data:
             raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
+        if kind == "template" and "fallback_template" in data:
+            raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
 
 
 class ReadIn(ma.Schema):
@@ -87,6 +91,7 @@ class MessageOut(ma.Schema):
     content = ma.fields.Dict()
     text = ma.fields.String(allow_none=True)
     state = ma.fields.String()
+    category = ma.fields.String()
     author = ma.fields.String()
     provider_id = ma.fields.String(allow_none=True)
     context_provider_id = ma.fields.String(allow_none=True)
@@ -149,7 +154,7 @@ def dump_message(shown: Shown | Message) -> dict[str, Any]:
 def dump_conversation(row: tuple[Conversation, Contact | None]) -> dict[str, Any]:
     """Return a conversation as JSON."""
     conversation, contact = row
-    until = conversation.last_inbound_at + WINDOW if conversation.last_inbound_at else None
+    until = closes_at(conversation.last_inbound_at)
     fields = {
         name: getattr(conversation, name)
         for name in (

@@ -2,11 +2,12 @@
 
 import uuid
 from datetime import timedelta
+from typing import NoReturn
 
 from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.db import transaction
-from crm_tasks.core.errors import Outcome, Snooze
+from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.task import finishing, job, record
@@ -16,7 +17,10 @@ from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.providers import http
-from crm_tasks.providers.provider import Refusal
+from crm_tasks.providers.provider import Action, Refusal
+from crm_tasks.providers.whatsapp import templates as lists
+from crm_tasks.templates import service as templates
+from crm_tasks.templates import sync as template_sync
 
 log = get_logger(__name__)
 
@@ -109,3 +113,31 @@ def settle(message_id: str) -> None:
     """Look after a send whose outcome nobody knows."""
     with finishing() as session:
         settling.settle(session, uuid.UUID(message_id))
+
+
+@app.task(name="messages.sync_templates")
+def sync_templates(channel_id: str) -> None:
+    """Fetch the templates of a channel's account. The provider is asked with no transaction open."""
+    with transaction() as session:
+        fetch = template_sync.begin(session, uuid.UUID(channel_id))
+    if fetch is None:
+        return
+    found = lists.listed(fetch.account)
+    if isinstance(found, Refusal):
+        _not_listed(found)
+    with finishing() as session:
+        template_sync.apply_list(session, uuid.UUID(channel_id), fetch, found)
+
+
+def _not_listed(no: Refusal) -> NoReturn:
+    text, code = f"{no.code}: {no.message}", f"whatsapp:{no.code}"
+    if no.action is Action.LATER:
+        raise Snooze(timedelta(hours=1), text, code=code)
+    raise Transient(text, code=code) if no.action is Action.RETRY else Permanent(text, code=code)
+
+
+@app.task(name="messages.sync_all_templates")
+def sync_all_templates() -> None:
+    """Have the templates of every account fetched, a job each."""
+    with finishing() as session:
+        templates.ask_sync_of(session)

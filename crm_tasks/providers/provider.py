@@ -62,6 +62,8 @@ class Refusal:
     code: int
     message: str
     retry_after: timedelta | None = None
+    # After which a stop of the channel ends by itself; None if a person must end it.
+    passes_after: timedelta | None = None
 
     def as_error(self, *, times: int = 1) -> dict[str, Any]:
         """Return what a message remembers of it."""

@@ -118,6 +118,7 @@ class _Start:
             ("web" in names, ports.Port("PORT", config.host, config.port)),
             ("flower" in names, ports.Port("FLOWER_PORT", config.host, config.flower_port)),
             (self._plan.sandbox, ports.Port("SANDBOX_PORT", "127.0.0.1", config.sandbox_port)),
+            (self._plan.sandbox, ports.Port("SANDBOX_SMTP_PORT", "127.0.0.1", config.sandbox_smtp_port)),
             (self._plan.postgres, ports.Port("POSTGRES_PORT", "127.0.0.1", config.postgres_port)),
             (self._plan.valkey, ports.Port("VALKEY_PORT", "127.0.0.1", config.valkey_port)),
         ]

@@ -1,4 +1,4 @@
-"""Rules of a workspace about its messages: quiet hours, a frequency cap, prices, a budget, a rate; and who set them."""
+"""Rules of a workspace about its messages: quiet hours, caps, prices, stop words; and who set them."""
 
 import uuid
 from collections.abc import Mapping
@@ -43,6 +43,10 @@ def _is_rate(text: str) -> None:
         raise ma.ValidationError("Write a rate as 20/m: a number, a slash and one of s, m, h, d.")
 
 
+def _word() -> ma.fields.String:
+    return ma.fields.String(validate=ma.validate.Length(1, 60, error="Write a word of 1 to 60 characters."))
+
+
 class QuietHours(ma.Schema):
     """No messages of these categories at night, in the recipient's own time zone."""
 
@@ -81,6 +85,17 @@ class Rate(ma.Schema):
     rate = ma.fields.String(required=True, validate=_is_rate)
 
 
+class Keywords(ma.Schema):
+    """Words by which customers opt out of marketing and in again, and what is answered to the first of them.
+
+    What is left out is as usual: words in many languages, and no answer.
+    """
+
+    stop = ma.fields.List(_word(), validate=ma.validate.Length(1, 100))
+    start = ma.fields.List(_word(), validate=ma.validate.Length(1, 100))
+    confirmation = ma.fields.String(validate=ma.validate.Length(1, 1024))
+
+
 # `sms` is a price of every part, `whatsapp_marketing` one of every message of that category.
 _PRICES = ma.Schema.from_dict(
     {name: ma.fields.Float(validate=ma.validate.Range(0, 1e6)) for name in _PRICED}, name="Prices"
@@ -92,6 +107,7 @@ SCHEMAS: dict[str, type[ma.Schema]] = {
     "prices": _PRICES,
     "budget": Budget,
     "rate": Rate,
+    "keywords": Keywords,
 }
 
 

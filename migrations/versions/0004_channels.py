@@ -38,6 +38,9 @@ def upgrade() -> None:
     op.add_column("conversations", sa.Column("human_since", sa.DateTime(timezone=True), nullable=True))
     op.add_column("conversations", sa.Column("human_by", sa.Text(), nullable=True))
     _extend_messages()
+    # What one request has caused is shown as one story.
+    op.create_index("ix_jobs_trace_id", "jobs", ["trace_id"])
+    op.create_index("ix_messages_trace_id", "messages", ["trace_id"], postgresql_where=sa.text("trace_id IS NOT NULL"))
 
 
 def _create_consent() -> None:
@@ -117,7 +120,8 @@ def _extend_messages() -> None:
 
 
 def downgrade() -> None:
-    for name in ("cost", "marketing", "scheduled"):
+    op.drop_index("ix_jobs_trace_id", "jobs")
+    for name in ("trace_id", "cost", "marketing", "scheduled"):
         op.drop_index(f"ix_messages_{name}", "messages")
     op.drop_constraint("ck_messages_category", "messages")
     for name in ("gates", "cost", "parts", "fallback_of", "fallback", "scheduled_for", "category"):

@@ -1,4 +1,4 @@
-"""The two pages. Everything they load comes from here, and the browser is told to accept nothing else."""
+"""The pages. Everything they load comes from here, and the browser is told to accept nothing else."""
 
 from flask import Response, make_response, render_template
 
@@ -15,6 +15,7 @@ _POLICY = "; ".join(
         "media-src 'self' blob:",
         "connect-src 'self'",
         "manifest-src 'self'",
+        "frame-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -32,6 +33,18 @@ def chat() -> Response:
 def log() -> Response:
     """Show what was received, and the faults in force."""
     return _page("log.html")
+
+
+@blueprint.get("/mail")
+def mail() -> Response:
+    """Show the mailbox of everybody the CRM writes to."""
+    return _page("mail.html")
+
+
+@blueprint.get("/hooks")
+def hooks() -> Response:
+    """Show what came to the webhook receivers."""
+    return _page("hooks.html")
 
 
 @blueprint.get("/favicon.ico")

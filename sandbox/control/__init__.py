@@ -32,3 +32,15 @@ def payload() -> Any:
 def answer(value: Any, status: int = 200) -> Response:
     """Return a JSON answer."""
     return reply(status, orjson.dumps(value))
+
+
+def whole_query(key: str, default: int) -> int:
+    """Return a whole number of the query.
+
+    Raises:
+        BadInput: it is none.
+    """
+    text = request.args.get(key) or str(default)
+    if not text.isdigit() or len(text) > 9:
+        raise BadInput(f"{key} must be a whole number.", key)
+    return int(text)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Response, request
 
 from sandbox import __version__
-from sandbox.control import answer, blueprint, world
+from sandbox.control import answer, blueprint, whole_query, world
 from sandbox.fields import BadInput
 from sandbox.log import KEPT, KINDS, Entry
 from sandbox.world import World
@@ -32,10 +32,14 @@ def health() -> Response:
 
 @blueprint.get("/stats")
 def stats() -> Response:
-    """Give the counters."""
+    """Give the counters; `seconds=60` adds what was accepted in each of the last 60 seconds."""
     here = world()
+    seconds = whole_query("seconds", 0)
     with here.lock:
         counted = here.stats.public()
+        counted["unique_outside_window"] = here.gate.reached(time.time())
+        if seconds:
+            counted["per_second"] = here.stats.per_second(seconds, time.time())
         totals = here.stats.totals
         counted["webhooks"] = here.outbox.health() | {
             key: totals[key] for key in ("delivered", "posts", "failed_attempts")
@@ -51,7 +55,7 @@ def log() -> Response:
     kinds = {kind for kind in request.args.get("kind", "").split(",") if kind}
     if not kinds <= set(KINDS):
         raise BadInput(f"kind must be of {', '.join(KINDS)}.", "kind")
-    limit, tail = _count("limit", KEPT), _count("tail", 0)
+    limit, tail = whole_query("limit", KEPT), whole_query("tail", 0)
     since = _since(here, request.args.get("since", ""))
     to = (request.args.get("to") or "").lstrip("+ ") or None
     with here.lock:
@@ -79,10 +83,3 @@ def _since(here: World, text: str) -> int:
         raise BadInput("since must be a number from the log or an ISO 8601 time.", "since") from None
     with here.lock:
         return here.log.before((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def _count(key: str, default: int) -> int:
-    text = request.args.get(key) or str(default)
-    if not text.isdigit() or len(text) > 9:
-        raise BadInput(f"{key} must be a whole number.", key)
-    return int(text)

@@ -12,7 +12,8 @@ from sandbox.control import answer, blueprint, payload, world
 from sandbox.fields import BadInput, Json
 from sandbox.graph.management import handshake
 from sandbox.media_rules import LARGEST
-from sandbox.sender import new_session, plain, post
+from sandbox.sender import new_session, plain, send
+from sandbox.sender import webhook as posting
 from sandbox.speech import Spoke, hook, keep, speak
 from sandbox.updates import escaped, signature
 
@@ -76,14 +77,9 @@ def webhook() -> Response:
     started = time.monotonic()
     try:
         with new_session() as session:
-            got = post(
-                session,
-                fields.text(given, "url", number.target),
-                body,
-                signature(signed, body) if signed else None,
-                here.limits.webhook_timeout,
-                kind,
-            )
+            url = fields.text(given, "url", number.target)
+            sent = posting(url, body, signature(signed, body) if signed else None, kind)
+            got = send(session, sent, here.limits.webhook_timeout)
     except requests.RequestException as problem:
         return answer({"status": None, "error": plain(problem)}, 502)
     elapsed = round((time.monotonic() - started) * 1000, 1)

@@ -20,6 +20,8 @@ _EDGES: dict[tuple[str, str], Handler] = {
     ("GET", "block_users"): blocks.blocked,
     ("POST", "block_users"): blocks.block,
     ("DELETE", "block_users"): blocks.unblock,
+    ("POST", "request_code"): management.request_code,
+    ("POST", "verify_code"): management.verify_code,
     ("POST", "register"): management.register,
     ("POST", "deregister"): management.deregister,
     ("GET", "phone_numbers"): management.numbers,

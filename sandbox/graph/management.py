@@ -86,6 +86,24 @@ def set_profile(call: Call) -> Json:
     return {"success": True}
 
 
+def request_code(call: Call) -> Json:
+    """Answer `POST /{phone_number_id}/request_code`: nobody is called, and any six digits will do."""
+    call.number(call.parts[0])
+    method = call.body().get("code_method")
+    if method not in ("SMS", "VOICE"):
+        raise GraphError(100, message="(#100) Param code_method must be one of {SMS, VOICE}.")
+    return {"success": True}
+
+
+def verify_code(call: Call) -> Json:
+    """Answer `POST /{phone_number_id}/verify_code`."""
+    call.number(call.parts[0])
+    code = str(call.body().get("code") or "")
+    if not (code.isdigit() and len(code) == 6):
+        raise GraphError(100, message="(#100) Param code must be a string of 6 digits.")
+    return {"success": True}
+
+
 def register(call: Call) -> Json:
     """Answer `POST /{phone_number_id}/register`."""
     found = call.number(call.parts[0])

@@ -15,15 +15,17 @@ from sandbox.graph.recipients import Recipient, resolve
 from sandbox.graph.shape import invalid
 from sandbox.ids import wamid
 from sandbox.intake import cut, ordered, reply
+from sandbox.limits import Attempt
 from sandbox.media_rules import fits
 from sandbox.numbers import Number
 from sandbox.parameters import check
 from sandbox.people import Customer
 from sandbox.templates import Template
+from sandbox.timing import Step, schedule
 from sandbox.world import World
 
 WINDOW = 86_400
-_LIMIT_CODES = {"messages_per_second": 130429, "per_minute": 130429, "pair": 131056}
+_LIMIT_CODES = {"messages_per_second": 130429, "per_minute": 130429, "pair": 131056, "unique_per_day": 131048}
 _REGULAR, _FREE = "regular", "free_customer_service"
 
 
@@ -61,11 +63,18 @@ def _send(call: Call, *, lite: bool = False) -> Response:
     if failure is None and world.limits.enforce_window and template is None and since > WINDOW:
         failure = 131047
     pricing = _pricing(template, since <= WINDOW, lite=lite)
-    return _accept(call, number, recipient, kind, failure, pricing)
+    return _accept(call, number, recipient, kind, failure, pricing, outside=since > WINDOW)
 
 
 def _accept(
-    call: Call, number: Number, recipient: Recipient, kind: str, failure: int | None, pricing: list[str]
+    call: Call,
+    number: Number,
+    recipient: Recipient,
+    kind: str,
+    failure: int | None,
+    pricing: list[str],
+    *,
+    outside: bool,
 ) -> Response:
     """Take a message on: the answer, its log entry and its statuses are one event."""
     world, intake, effect = call.world, call.intake, call.intake.effect
@@ -85,8 +94,9 @@ def _accept(
     customer = recipient.customer or recipient.stranger()
     with world.lock:
         intake.t = time.time()
-        broken = world.gate.broken(world.limits, number.phone_number_id, recipient.address, intake.t)
-        if broken is not None:
+        attempt = Attempt(number.phone_number_id, number.waba_id, recipient.address, intake.t, outside)
+        broken = world.gate.broken(world.limits, attempt)
+        if broken is not None and world.limits.enforce:
             code = _LIMIT_CODES[broken]
             raise GraphError(code, CODES[code][2], limit=broken)
         facts = intake.facts("sent", status, answer, num=number.phone_number_id, id=message["id"], type=kind)
@@ -100,6 +110,8 @@ def _accept(
         facts["plan"] = _plan(world, effect, intake.t, failure, by_hand=customer.played)
         if status is None:
             facts["cut"] = True
+        if broken is not None:
+            facts["limit"] = broken
         world.commit(facts)
     return response
 
@@ -113,20 +125,12 @@ def _contact(customer: Customer, recipient: Recipient) -> Json:
 def _plan(world: World, effect: Effect, t: float, failure: int | None, *, by_hand: bool) -> list[list[Any]]:
     """Return the statuses to come: number, when to send, when it happened, name, error code."""
     timing = world.limits.statuses
-    if effect.silent:
-        return []
-    steps: list[tuple[str, float]] = [("sent", timing.sent_ms), ("delivered", timing.delivered_ms)]
+    steps: list[Step] = [("sent", timing.sent_ms), ("delivered", timing.delivered_ms)]
     if failure is not None:
         steps = [("failed", timing.delivered_ms)]
     elif timing.auto_read and not by_hand:
         steps.append(("read", timing.read_ms))
-    moments = [t + after / 1000 for _, after in steps]
-    dues = [moment + effect.late for moment in (reversed(moments) if effect.reorder else moments)]
-    return [
-        [world.outbox.uid(), round(due, 3), round(moment, 3), name, failure]
-        for (name, _), moment, due in zip(steps, moments, dues, strict=True)
-        for _ in range(effect.copies)
-    ]
+    return [[world.outbox.uid(), due, moment, name, failure] for name, due, moment in schedule(effect, t, steps)]
 
 
 def _template(world: World, number: Number, body: Json, recipient: Recipient) -> Template:

@@ -4,105 +4,289 @@ import itertools
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 import redis
 
 from crm_tasks.core import pace
+from crm_tasks.core.pace import Bucket, Members, Slot
 from crm_tasks.core.redis import manager
-from tests.core.ledger import stopped, valkey_pid
+from tests.core.ledger import execute, stopped, valkey_pid
 from tests.harness import ROOT, eventually
 
-STEP = timedelta(milliseconds=50)
+# Wide enough that a busy machine does not make a gap between two calls.
+RATE, STEP = 5, 0.2
 # Takes as many slots as it can get for a while, and prints how many.
 TAKER = """
 import sys, time
-from datetime import timedelta
 from crm_tasks.core import pace
 end, taken = time.monotonic() + 1.5, 0
 while time.monotonic() < end:
-    taken += pace.slot("shared", timedelta(milliseconds=50)).reserved
+    taken += pace.reserve([pace.Bucket("shared", 20)]).reserved
     time.sleep(0.001)
 print(taken)
 """
 
 
-def kept(name: str) -> float:
+@pytest.fixture(autouse=True)
+def old_redis(empty: None) -> None:
+    """Give a Redis that has been there for long: a new one keeps every bucket closed for two seconds."""
+    manager().client().hset("crm:pace", "since", 1)
+
+
+def kept(name: str, field: str = "low") -> float:
     """Return a moment that is kept in Redis, in seconds of its clock."""
-    return int(manager().client().get(f"crm:pace:{name}")) / 1_000_000
+    return int(manager().client().hget(f"crm:pace:{name}", field)) / 1_000_000
 
 
-def reserve(count: int, bucket: str = "b") -> list[float]:
+def take(*limits: Bucket | Members, priority: int = 5, member: str | None = None) -> Slot:
+    return pace.reserve(limits, priority=priority, member=member)
+
+
+def taken(count: int, *limits: Bucket | Members, priority: int = 5) -> list[float]:
     """Take slots and return the moments they are for."""
-    taken: list[float] = []
-    while len(taken) < count:
-        if pace.slot(bucket, STEP).reserved:
-            taken.append(kept(bucket) - STEP.total_seconds())
+    moments: list[float] = []
+    while len(moments) < count:
+        slot = take(*limits, priority=priority)
+        if slot.at is not None:
+            moments.append(slot.at)
         else:
             time.sleep(0.01)
-    return taken
+    return moments
 
 
 def apart(moments: list[float]) -> set[float]:
     return {round(later - earlier, 4) for earlier, later in itertools.pairwise(moments)}
 
 
-def test_several_processes_together_get_no_more_slots_than_there_are(empty: None) -> None:
-    pace.slot("shared", STEP)
-    first = kept("shared")
+def ahead(limit: Bucket | Members) -> float:
+    """Return the seconds until the next start, which somebody knows."""
+    span = pace.ahead(limit)
+    assert span is not None
+    return span.total_seconds()
+
+
+def nobody() -> list[tuple[str, datetime]]:
+    return []
+
+
+def test_several_processes_together_get_no_more_slots_than_there_are() -> None:
+    first = taken(1, Bucket("shared", 20))[0]
     takers = [
         subprocess.Popen([sys.executable, "-c", TAKER], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    taken = sum(int(taker.communicate(timeout=30)[0]) for taker in takers)
-    assert taken > 10
+    count = sum(int(taker.communicate(timeout=30)[0]) for taker in takers)
+    assert count > 10
     # Every one of them moved the next free slot by one step; none was given twice.
-    assert kept("shared") >= first + taken * 0.05 - 0.001
+    assert kept("shared") >= first + count * 0.05 - 0.001
     seconds, rest = manager().client().time()
     assert kept("shared") <= seconds + rest / 1_000_000 + 1.06
 
 
-def test_a_slot_is_reserved_at_most_a_second_ahead_and_the_rest_is_sent_away_evenly(empty: None) -> None:
+def test_a_slot_is_reserved_at_most_a_second_ahead_and_the_rest_is_sent_away_evenly() -> None:
     reserved, away = [], []
-    for _ in range(60):
-        answer = pace.slot("b", STEP)
-        (reserved if answer.reserved else away).append((answer.wait, kept("b" if answer.reserved else "b:tail")))
-    assert max(wait for wait, _ in reserved) <= pace.AHEAD
-    assert reserved and apart([moment for _, moment in reserved]) <= {0.05}
+    for _ in range(40):
+        slot = take(Bucket("b", RATE))
+        (reserved if slot.reserved else away).append((slot, kept("b", "low" if slot.reserved else "tail_low")))
+    assert max(slot.wait for slot, _ in reserved) <= pace.AHEAD
+    assert reserved and apart([slot.at for slot, _ in reserved if slot.at]) == {STEP}
     # Each has a moment of its own behind the others: they neither poll nor all come back at once.
     assert len(away) > 10
-    assert apart([moment for _, moment in away]) == {0.05}
-    assert away[0][1] > reserved[-1][1]
+    assert apart([tail for _, tail in away]) == {STEP}
+    assert away[0][1] >= reserved[-1][1]
+    assert {slot.gate for slot, _ in away} == {"b"}
 
 
-def test_buckets_do_not_know_each_other(empty: None) -> None:
-    assert [pace.slot(f"b{n}", timedelta(hours=1)).reserved for n in range(5)] == [True] * 5
-    assert not pace.slot("b0", timedelta(hours=1)).reserved
+def test_buckets_do_not_know_each_other() -> None:
+    assert [take(Bucket(f"b{n}", 1 / 3600)).reserved for n in range(5)] == [True] * 5
+    assert not take(Bucket("b0", 1 / 3600)).reserved
 
 
-def test_a_redis_that_forgets_grants_no_burst(empty: None) -> None:
-    before = reserve(25)
+def test_all_buckets_or_none() -> None:
+    fast, slow = Bucket("fast", 20), Bucket("slow", 1 / 60)
+    assert take(fast, slow).reserved
+    before = kept("fast")
+    refused = take(fast, slow)
+    assert (refused.reserved, refused.gate) == (False, "slow")
+    assert timedelta(seconds=58) < refused.wait < timedelta(seconds=60)
+    assert kept("fast") == before
+
+
+def test_one_start_is_at_the_same_moment_in_every_bucket() -> None:
+    taken(3, Bucket("a", RATE))
+    slot = take(Bucket("a", RATE), Bucket("c", 50))
+    assert slot.gate == "a"
+    assert slot.at == pytest.approx(kept("a") - STEP, abs=1e-5)
+    assert slot.at == pytest.approx(kept("c") - 0.02, abs=1e-5)
+
+
+def test_a_burst_is_granted_once_and_comes_back_slot_by_slot() -> None:
+    pair = Bucket("pair", 1 / 6, burst=45, share=0)
+    assert [take(pair).wait for _ in range(45)] == [timedelta(0)] * 45
+    refused = [take(pair) for _ in range(3)]
+    assert [slot.reserved for slot in refused] == [False] * 3
+    # One per six seconds from now on, each half a second early: it is waited for in place.
+    assert [round(slot.wait.total_seconds() + 0.5) for slot in refused] == [6, 12, 18]
+
+
+def test_a_redis_that_forgets_grants_no_burst() -> None:
+    bucket, pair = Bucket("b", RATE), Bucket("pair", 1 / 6, burst=45)
+    before = taken(5, bucket)
+    assert take(pair).reserved
     manager().client().flushall()
-    after = reserve(5)
+    after = taken(5, bucket)
     # What was reserved before is over when the first new one comes.
-    assert apart(before) == apart(after) == {0.05}
-    assert after[0] >= before[-1]
+    assert apart(before) == apart(after) == {STEP}
+    assert after[0] >= before[-1] + STEP
+    # A burst has to be earned again.
+    assert [take(pair).reserved for _ in range(4)] == [True, False, False, False]
 
 
-def test_without_redis_nothing_is_granted(empty: None) -> None:
+def test_a_reply_does_not_wait_behind_a_broadcast() -> None:
+    channel = Bucket("channel", 10, burst=2)
+    while take(channel, priority=7).reserved:
+        pass
+    for _ in range(100):
+        take(channel, priority=7)
+    low = pace.ahead(channel, 7)
+    assert low is not None and low > timedelta(seconds=8)
+    assert take(channel, priority=2).wait == timedelta(0)
+    # Its own lane has one slot a second, and whatever the other leaves.
+    high = pace.ahead(channel, 1)
+    assert high is not None and high <= timedelta(seconds=1)
+    assert take(channel, priority=3).reserved
+
+
+def test_low_priorities_may_use_nine_tenths_and_high_ones_all() -> None:
+    channel = Bucket("channel", RATE, burst=2)
+    low = taken(8, channel, priority=4)
+    assert apart(low[3:]) == {round(STEP / 0.9, 4)}
+    assert kept("channel", "high") < 10
+    before = kept("channel", "low")
+    taken(8, channel, priority=3)
+    assert kept("channel", "high") > before
+    assert kept("channel", "low") > before
+
+
+def test_who_was_told_to_come_back_and_does_not_leaves_no_gap() -> None:
+    bucket = Bucket("b", RATE)
+    for _ in range(100):
+        take(bucket)
+    assert ahead(bucket) > 10
+    # As if they were all cancelled, and the bucket was unused since.
+    client = manager().client()
+    client.hset("crm:pace:b", "low", (client.time()[0] - 2) * 1_000_000)
+    assert ahead(bucket) == 0
+    while take(bucket).reserved:
+        pass
+    assert take(bucket).wait < timedelta(seconds=2)
+
+
+def test_a_slot_that_was_not_used_goes_back() -> None:
+    limits = [Bucket("a", 1 / 60), Bucket("b", RATE), Members("m", 1, nobody)]
+    slot = pace.reserve(limits, member="one")
+    if not slot.reserved:
+        pytest.fail(f"{slot}")
+    assert not pace.reserve(limits, member="one").reserved
+    pace.give_back(slot)
+    again = pace.reserve(limits, member="two")
+    assert again.reserved
+    assert pace.reserve(limits[2:], member="one").gate == "m"
+
+
+def test_a_slot_that_others_have_built_upon_stays_taken() -> None:
+    bucket = Bucket("a", RATE)
+    first, second = take(bucket), take(bucket)
+    pace.give_back(first)
+    third = take(bucket)
+    assert apart([slot.at for slot in (first, second, third) if slot.at]) == {STEP}
+
+
+def test_so_many_members_in_a_moving_window_and_no_more() -> None:
+    limit = Members("portfolio", 3, nobody, timedelta(seconds=60))
+    assert [take(limit, member=name).reserved for name in "abcabc"] == [True] * 6
+    refused = [take(limit, member=name) for name in "defd"]
+    assert {(slot.reserved, slot.gate) for slot in refused} == {(False, "portfolio")}
+    # The oldest leaves first: each of those that wait comes back when another leaves, the fourth after the window.
+    oldest = [score for _, score in manager().client().zrange("crm:pace:portfolio:members", 0, -1, withscores=True)]
+    seconds, rest = manager().client().time()
+    expected = [score / 1e6 + 60 - seconds - rest / 1e6 for score in oldest]
+    assert [slot.wait.total_seconds() for slot in refused[:3]] == pytest.approx(expected, abs=2)
+    assert ahead(limit) > 55
+    # As if the window had moved on.
+    manager().client().zadd("crm:pace:portfolio:members", {next(iter(members(limit))): 1.0}, xx=True)
+    assert take(limit, member="d").reserved
+    assert not take(limit, member="e").reserved
+
+
+def members(limit: Members) -> list[bytes]:
+    return manager().client().zrange(f"crm:pace:{limit.name}:members", 0, -1)
+
+
+def test_an_emptied_set_is_read_again_from_where_it_is_known() -> None:
+    asked = []
+
+    def rebuild() -> list[tuple[str, datetime]]:
+        asked.append(1)
+        return [("a", datetime.now(UTC) - timedelta(hours=1)), ("b", datetime.now(UTC) - timedelta(hours=25))]
+
+    limit = Members("portfolio", 2, rebuild)
+    manager().client().flushall()
+    assert [take(limit, member="c").reserved for _ in range(2)] == [False, False]
+    manager().client().hset("crm:pace", "since", 1)
+    assert [take(limit, member=name).reserved for name in "caacd"] == [True, True, True, True, False]
+    assert len(asked) == 1
+    assert b"a" not in members(limit)
+
+
+def test_a_refusal_halves_a_rate_for_all_once_and_it_grows_back() -> None:
+    for _ in range(3):
+        pace.slow_down("channel")
+    bucket = Bucket("channel", RATE)
+    assert execute("SELECT name, factor FROM pace_rates") == [("channel", 0.5)]
+    assert apart(taken(3, bucket)) == {2 * STEP}
+    execute("UPDATE pace_rates SET changed_at = changed_at - interval '3 seconds'")
+    pace.slow_down("channel")
+    assert apart(taken(3, bucket)[1:]) == {4 * STEP}
+    # 61 seconds later two tenths are back; after five minutes all is.
+    slowed = kept("channel", "slowed")
+    manager().client().hset("crm:pace:channel", "slowed", round((slowed - 61) * 1_000_000))
+    assert apart(taken(3, bucket)[1:]) == {round(STEP / 0.45, 4)}
+    manager().client().hset("crm:pace:channel", "slowed", round((slowed - 301) * 1_000_000))
+    assert apart(taken(3, bucket)[1:]) == {STEP}
+
+
+def test_a_learned_rate_survives_an_emptied_redis() -> None:
+    pace.slow_down("channel")
+    execute("UPDATE pace_rates SET changed_at = changed_at - interval '31 seconds'")
+    manager().client().flushall()
+    assert apart(taken(4, Bucket("channel", RATE))) == {round(STEP / 0.6, 4)}
+
+
+def test_without_redis_who_is_in_a_set_passes_and_nobody_new_does() -> None:
+    limit = Members("portfolio", 5, lambda: [("a", datetime.now(UTC))])
+    taken(1, Bucket("b", RATE))
     with stopped(valkey_pid()):
-        assert pace.slot("b", STEP) == (False, timedelta(seconds=1))
+        assert eventually(lambda: take(limit, Bucket("b", RATE), member="a").at)
+        refused = take(limit, member="b")
+        assert (refused.reserved, refused.gate) == (False, "portfolio")
     assert eventually(lambda: manager().ping())
+    # Redis hears of it: its account is closed until every process has heard that it is back, and the set is read again.
+    assert eventually(lambda: int(manager().client().hget("crm:pace", "since")) > 1 or take(Bucket("b", RATE)).reserved)
+    assert eventually(lambda: take(limit, member="b").reserved)
 
 
-def test_what_pace_keeps_in_redis_expires(empty: None) -> None:
+def test_what_pace_keeps_in_redis_expires() -> None:
     for _ in range(60):
-        pace.slot("b", STEP)
+        take(Bucket("b", RATE), Members("m", 5, nobody), member="a")
+    pace.slow_down("c")
     client: redis.Redis = manager().client()
-    keys = list(client.scan_iter("crm:pace:*"))
-    assert len(keys) == 2
+    keys = list(client.scan_iter("crm:pace*"))
+    assert len(keys) == 5
     assert all(client.pttl(key) > 0 for key in keys)
 
 
-def test_a_queue_without_a_rate_waits_for_nothing_and_asks_nobody(empty: None) -> None:
+def test_a_queue_without_a_rate_waits_for_nothing_and_asks_nobody() -> None:
     assert pace.wait_for_queue("messages") == timedelta(0)
     assert list(manager().client().scan_iter("crm:pace:*")) == []

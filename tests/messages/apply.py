@@ -2,16 +2,22 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 import crm_tasks.celery  # noqa: F401  its tasks are what can be enqueued
+from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts.models import Contact, Identity
 from crm_tasks.core import crypto, db
 from crm_tasks.messages.models import Conversation, InboundEvent, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import ingest, outbox, receive, sending
+from crm_tasks.messages.service.conversations import conversation
+from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Accepted
+from crm_tasks.workspaces.models import Channel
 from tests import payloads
 from tests.fixtures import Demo
 
@@ -98,6 +104,21 @@ def ours(demo: Demo, state: MessageState, *, to: str = "+15550001111", body: str
     """Return a message of ours in a state that only a worker brings it to."""
     new = outbox.NewMessage(type="text", content={"body": body})
     with db.transaction() as session:
+        where, heard = wrote(session, demo, to)
         message = outbox.send_to(session, demo.workspace_id, demo.channel_id, to, new)
         message.state = state
+        where.last_inbound_at = heard
     return message
+
+
+def wrote(session: Session, demo: Demo, to: str) -> tuple[Conversation, datetime | None]:
+    """Let a person have written just now, so that free text may be sent; return the conversation, and when before."""
+    channel = session.get_one(Channel, demo.channel_id)
+    moment = session.scalar(sa.select(db.now()))
+    assert moment is not None
+    names = outbox.recipient(session, demo.workspace_id, registry.provider(channel.kind), to)
+    contact_id = contacts.resolve(session, demo.workspace_id, names, at=moment)
+    found = session.get_one(Conversation, conversation(session, channel, contact_id))
+    before, found.last_inbound_at = found.last_inbound_at, moment
+    session.flush()
+    return found, before

@@ -12,14 +12,16 @@ from crm_tasks.messages.service import outbox
 from crm_tasks.workspaces.models import Channel
 from tests.fixtures import Demo
 from tests.harness import eventually
-from tests.messages.apply import one, rows
+from tests.messages.apply import one, rows, wrote
 
 ANN = "+15550001111"
 AT_MOST = 60.0
 
 
 def post(demo: Demo, body: str = "Hello", *, to: str = ANN, context: str | None = None) -> uuid.UUID:
-    """Accept a text."""
+    """Accept a text to somebody who has just written."""
+    with db.transaction() as session:
+        wrote(session, demo, to)
     return _post(demo, to, outbox.NewMessage(type="text", content={"body": body}, context_id=context))
 
 

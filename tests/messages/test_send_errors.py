@@ -17,7 +17,7 @@ from tests.core.ledger import update, waits_for_a_lock
 from tests.fixtures import Demo, make_demo
 from tests.harness import eventually
 from tests.messages.apply import ours
-from tests.messages.outgoing import AT_MOST, fault, job_until, message, post, send_job, until, wait_left
+from tests.messages.outgoing import AT_MOST, fault, job_until, message, post, post_template, send_job, until, wait_left
 from tests.outside import Sandbox
 
 pytestmark = pytest.mark.usefixtures("sender")
@@ -76,7 +76,7 @@ def test_what_was_held_back_is_tried_once_more_after_a_day(
     shop: Demo, sandbox: Sandbox, clock: Callable[[str], None]
 ) -> None:
     sandbox.faults(fault(status=400, error_code=131049))
-    sent = post(shop)
+    sent = post_template(shop, {"name": "spring_sale", "language": {"code": "en_US"}})
     job = job_until(sent, lambda job: job.claim_no == 1 and job.state is JobState.QUEUED, "put off")
     assert 86_000 < wait_left(job) <= 86_400
     clock("now() + interval '25 hours'")

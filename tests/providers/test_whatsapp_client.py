@@ -120,7 +120,7 @@ def test_a_code_that_nobody_knows_is_final_and_quotes_a_little() -> None:
 
 
 def test_every_line_of_the_table_says_something() -> None:
-    assert all(isinstance(code, int) and meaning for code, (_, meaning) in TABLE.items())
+    assert all(isinstance(code, int) and meaning for code, (_, meaning, _) in TABLE.items())
     assert TABLE[131000][0] is Action.UNKNOWN
 
 

@@ -118,12 +118,14 @@ class Sandbox:
     """A sandbox process and the requests a test makes to it."""
 
     def __init__(self, home: Path, webhook_url: str, **env: str) -> None:
-        self.home, self.port = home, free_port()
+        self.home = home
+        self.port, self.smtp_port = free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.env = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("SANDBOX_", "CRM_"))},
             "CRM_HOME": str(home),
             "SANDBOX_PORT": str(self.port),
+            "SANDBOX_SMTP_PORT": str(self.smtp_port),
             "SANDBOX_WEBHOOK_URL": webhook_url,
             **env,
         }
@@ -194,3 +196,9 @@ class Sandbox:
     def quiet(self) -> None:
         """Wait until every webhook has been delivered."""
         wait_for(lambda: self.stats()["webhooks"]["pending"] == 0, "every webhook's delivery")
+
+    def gateway(self, path: str, body: Any, token: str | None = TOKEN, **headers: str) -> Any:
+        """Post JSON to a gateway and return the answer."""
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        return self.session.post(f"{self.url}/{path}", json=body, headers=headers, timeout=20)

@@ -1,5 +1,6 @@
 """The pages in a real browser: a person plays a customer, and nothing comes from anywhere else."""
 
+import smtplib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,54 @@ def test_the_log_shows_requests_and_sets_faults(page: Any, sandbox: Sandbox) -> 
     assert sandbox.control("GET", "faults")["data"][0]["action"] == {"status_code": 131049}
     page.get_by_role("button", name="Clear all").click()
     wait_for(lambda: not sandbox.control("GET", "faults")["data"], "no fault")
+
+
+def test_a_mail_is_read_and_bounced(browser: Any, sandbox: Sandbox, receiver: Receiver) -> None:
+    html = "<h1>Hello Ann</h1><script>document.body.textContent = 'ran'</script><img src='http://127.0.0.1:9/x.png'>"
+    with smtplib.SMTP("127.0.0.1", sandbox.smtp_port) as client:
+        head = "From: shop@example.org\r\nTo: ann@example.org\r\nSubject: <b>Your order</b>\r\n"
+        client.sendmail("shop@example.org", "ann@example.org", f"{head}Content-Type: text/html\r\n\r\n{html}\r\n")
+    opened = browser.new_page(color_scheme="dark")
+    opened.set_default_timeout(8000)
+    asked: list[str] = []
+    opened.on("requestfinished", lambda request: asked.append(request.url))
+    opened.goto(f"{sandbox.url}/mail")
+    opened.get_by_role("button", name="<b>Your order</b>").click()
+    opened.frame_locator("iframe").get_by_role("heading", name="Hello Ann").wait_for()
+    assert opened.locator("iframe").get_attribute("sandbox") == ""
+    assert opened.get_by_role("heading", name="<b>Your order</b>").is_visible()
+    opened.get_by_role("button", name="Headers").click()
+    opened.locator("pre", has_text="To: ann@example.org").wait_for()
+    opened.get_by_role("button", name="Bounce it").click()
+    opened.get_by_label("Post it to").fill(receiver.url)
+    opened.get_by_role("button", name="Make it").click()
+    wait_for(lambda: receiver.requests, "the bounce")
+    assert b"Final-Recipient: rfc822; ann@example.org" in receiver.requests[0][1]
+    assert all(url.startswith(sandbox.url) for url in asked)
+    opened.close()
+
+
+def test_webhooks_show_up_by_themselves_and_answers_are_set(page: Any, sandbox: Sandbox) -> None:
+    page.goto(f"{sandbox.url}/hooks")
+    page.get_by_text("Nothing received yet").wait_for()
+    sandbox.session.post(f"{sandbox.url}/hooks/orders", json={"type": "message.received", "data": {"id": "m_1"}})
+    page.locator("summary", has_text="message.received").click()
+    page.locator("pre .s", has_text="m_1").wait_for()
+    page.get_by_role("button", name="Answer", exact=True).click()
+    page.get_by_label("First answer these").fill("503")
+    page.get_by_role("button", name="Save").click()
+    wait_for(lambda: sandbox.control("GET", "hooks")["answers"], "the answer")
+    assert sandbox.session.post(f"{sandbox.url}/hooks/orders").status_code == 503
+    page.locator(".status.bad", has_text="503").wait_for()
+
+
+def test_a_person_sends_a_text(page: Any, sandbox: Sandbox, receiver: Receiver) -> None:
+    key = sandbox.control("POST", "chat/customers", {"name": "Ann", "phone": CUSTOMER}, status=201)["key"]
+    page.goto(f"{sandbox.url}/#{key}")
+    page.get_by_role("button", name="More about this chat").click()
+    page.get_by_role("menuitem", name="Send an SMS").click()
+    page.get_by_label("Text", exact=True).fill("By SMS")
+    page.get_by_label("Address of the CRM").fill(receiver.url)
+    page.get_by_role("button", name="Send", exact=True).last.click()
+    body = wait_for(receiver.bodies, "the text")[0]
+    assert (body["type"], body["from"], body["message"]) == ("inbound", CUSTOMER, "By SMS")

@@ -113,15 +113,17 @@ def test_without_a_journal_nothing_is_kept(tmp_path: Path, receiver: Receiver) -
 
 def test_two_sandboxes_share_neither_port_nor_journal(own: Sandbox, tmp_path: Path) -> None:
     port = {**own.env, "CRM_HOME": str(tmp_path / "other")}
-    home = {**own.env, "SANDBOX_PORT": str(free_port())}
+    smtp = {**port, "SANDBOX_PORT": str(free_port())}
+    home = {**own.env, "SANDBOX_PORT": str(free_port()), "SANDBOX_SMTP_PORT": str(free_port())}
     outputs = [
         subprocess.Popen([sys.executable, "-m", "sandbox"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
-        for env in (port, home)
+        for env in (port, smtp, home)
     ]
     errors = [process.communicate(timeout=25)[1] for process in outputs]
     assert all(process.returncode for process in outputs)
     assert "cannot listen on" in errors[0]
-    assert "Another sandbox keeps its journal" in errors[1]
+    assert f"cannot listen on 127.0.0.1:{own.smtp_port}" in errors[1]
+    assert "Another sandbox keeps its journal" in errors[2]
 
 
 def test_a_bad_environment_is_named(tmp_path: Path, receiver: Receiver) -> None:

@@ -108,3 +108,49 @@ def test_read_receipts_can_be_left_to_people(sandbox: Sandbox, receiver: Receive
     message_id = sandbox.send()
     sandbox.quiet()
     assert receiver.names(message_id) == ["sent", "delivered"]
+
+
+def hello(to: str) -> Any:
+    template = {"name": "hello_world", "language": {"code": "en_US"}}
+    return {"messaging_product": "whatsapp", "to": to, "type": "template", "template": template}
+
+
+def codes(sandbox: Sandbox, *recipients: str) -> list[int | None]:
+    return [sandbox.post(hello(to)).json().get("error", {}).get("code") for to in recipients]
+
+
+def test_customers_outside_the_window_are_counted_once_for_all_numbers_of_an_account(sandbox: Sandbox) -> None:
+    sandbox.control("PUT", "numbers", {"phone_number_id": "901", "display_phone_number": "+1 555 901 0901"})
+    other = {"phone_number_id": "902", "display_phone_number": "+1 555 902 0902", "waba_id": "77"}
+    sandbox.control("PUT", "numbers", other)
+    sandbox.control("PATCH", "limits", {"unique_per_day": 2})
+    sandbox.inbound(**{"from": "+15550009999"})
+    assert codes(sandbox, "+15550001111", "+15550001111", "+15550002222") == [None] * 3
+    assert codes(sandbox, "+15550003333", "+15550009999", "+15550002222") == [131048, None, None]
+    assert sandbox.post(hello("+15550003333"), "901").json()["error"]["code"] == 131048
+    assert sandbox.post(hello("+15550003333"), "902").status_code == 200
+    stats = sandbox.stats()
+    assert stats["violations"]["unique_per_day"] == 2
+    assert sorted(stats["unique_outside_window"].values()) == [1, 2]
+
+
+def test_without_enforcement_what_is_over_is_counted_and_taken(sandbox: Sandbox) -> None:
+    limits = {"messages_per_second": 10, "pair": {"per_seconds": 60, "burst": 1}, "unique_per_day": 5, "enforce": False}
+    sandbox.control("PATCH", "limits", {**limits, "messages_per_second": None})
+    assert codes(sandbox, *[f"+1555000{n}" for n in range(1000, 1008)], "+15550001000") == [None] * 9
+    stats = sandbox.stats()
+    assert (stats["accepted"], stats["refused"]) == (9, 0)
+    assert (stats["violations"]["unique_per_day"], stats["violations"]["pair"]) == (3, 1)
+    sandbox.control("PUT", "limits", {"per_minute": 10, "enforce": False})
+    assert burst(sandbox, 30) == [None] * 30
+    assert sandbox.stats()["violations"]["per_minute"] == 20
+
+
+def test_every_second_can_be_looked_at(sandbox: Sandbox) -> None:
+    burst(sandbox, 20)
+    sandbox.gateway("sms/send-sms", {"to": CUSTOMER, "message": "x"})
+    assert "per_second" not in sandbox.stats()
+    seconds = sandbox.control("GET", "stats?seconds=60")["per_second"]
+    assert sum(count for _, count in seconds["106540352242922"]) == 20
+    assert sum(count for _, count in seconds["sms"]) == 1
+    assert all(abs(second - time.time()) < 60 for second, _ in seconds["106540352242922"])

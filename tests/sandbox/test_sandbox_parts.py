@@ -12,6 +12,7 @@ from sandbox.dedupe import Seen
 from sandbox.ids import bsuid, country, wamid
 from sandbox.journal import Journal
 from sandbox.log import KEPT, Log
+from sandbox.mail.mailbox import facts
 from sandbox.numbers import Number
 from sandbox.people import People
 from sandbox.sender import Sender
@@ -123,6 +124,7 @@ def world(home: Path) -> World:
     settings = Settings(
         host="127.0.0.1",
         port=1,
+        smtp_port=1,
         threads=32,
         home=home,
         journal=True,
@@ -171,6 +173,42 @@ def test_a_rewritten_journal_brings_the_same_world_back(tmp_path: Path, monkeypa
     assert chat is not None and chat.stopped and list(chat.messages) == [said.id, "wamid.1="]
     assert list(chat.unviewed) == ["wamid.1="]
     assert [event["k"] for event in second.outbox.snapshot()] == [event["k"] for event in first.outbox.snapshot()]
+    second.journal.close()
+
+
+def test_a_rewritten_journal_brings_gateways_mails_and_receivers_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sender, "start", lambda _: None)
+    first = world(tmp_path)
+    route = {"kind": "sms", "to": "+15550001111", "from": "+1", "url": "http://127.0.0.1:9/"}
+    call = {"uid": first.outbox.uid(), "due": 2.0, "kind": "sms", "key": "SM1", "url": route["url"], "fields": {"a": 1}}
+    entry = {"t": 1.0, "path": "/", "method": "POST", "to": None, "biz": "k1", "status": 200, "answer": b"{}"}
+    entry |= {"body": b"null"}
+    mail = facts("ML1", 1.0, "smtp", "shop@example.org", ["ann@example.org"], b"Subject: x\r\n\r\n\xff")
+    took = {"k": "took", "seq": 1, "kind": "sms", "id": "SM1", "key": "sms\nk1", "route": route, "calls": [call]}
+    first.commit(entry | took | {"mail": mail})
+    first.commit({"k": "opted", "phone": "15550001111", "out": True})
+    first.commit({"k": "gateways", "gateways": {"sms": {"token": "t1"}}})
+    first.commit({"k": "hook_rule", "name": "orders", "answer": {"statuses": [500, 503], "secret": "whsec_MDEy"}})
+    came = {"k": "hooked", "seq": 2, "kind": "hook", "name": "orders", "headers": [["A", "b"]], "text": "x"}
+    first.commit(entry | came | {"base64": False, "verified": "ok"})
+    first.compact()
+    first.journal.close()
+
+    second = world(tmp_path)
+    assert second.accounts == first.accounts and second.accounts.sms.token == "t1"
+    assert second.accounts.sms.secret == "secret"
+    assert "sms\nk1" in second.register and second.register.opted_out == {"15550001111"}
+    assert second.register.get("SM1") == route
+    kept = second.mailbox.get("ML1")
+    assert kept is not None and (kept.raw, second.mailbox.total) == (b"Subject: x\r\n\r\n\xff", 1)
+    assert second.hooks.answer("orders")[1] == 503 and second.hooks.counts() == {"orders": 1}
+    assert [each.public() for each in second.hooks.since(0, None, 9)] == [
+        each.public() for each in first.hooks.since(0, None, 9)
+    ]
+    assert list(second.outbox.snapshot()) == list(first.outbox.snapshot()) == [{"k": "callback", **call}]
+    assert second.stats.public() == first.stats.public()
     second.journal.close()
 
 

@@ -37,7 +37,7 @@ class System:
         self.directory, self.home = directory, directory / ".crm"
         self.log = directory / "up.log"
         self.python, self.account, self.arguments = sys.executable, {}, []
-        names = ("PORT", "FLOWER_PORT", "SANDBOX_PORT", "POSTGRES_PORT", "VALKEY_PORT")
+        names = ("PORT", "FLOWER_PORT", "SANDBOX_PORT", "SANDBOX_SMTP_PORT", "POSTGRES_PORT", "VALKEY_PORT")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.env = {key: value for key, value in os.environ.items() if key not in ADDRESSES and "REDIS" not in key}
         self.env |= {"PYTHONPATH": str(ROOT), **{name: str(port) for name, port in self.ports.items()}}

@@ -72,7 +72,8 @@ print("job finished", flush=True)
 """
 
 SANDBOX = """
-import http.server, os
+import http.server, os, socket
+smtp = socket.create_server(("127.0.0.1", int(os.environ["SANDBOX_SMTP_PORT"])))
 server = http.server.HTTPServer(("127.0.0.1", int(os.environ["SANDBOX_PORT"])), http.server.SimpleHTTPRequestHandler)
 print("sandbox serves", flush=True)
 server.serve_forever()

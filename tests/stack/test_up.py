@@ -67,7 +67,7 @@ def test_a_second_one_on_the_same_home_is_refused_in_one_line(running: System) -
     assert get(running, "/live") == "ok"
 
 
-@pytest.mark.parametrize("variable", ["PORT", "SANDBOX_PORT", "POSTGRES_PORT", "VALKEY_PORT"])
+@pytest.mark.parametrize("variable", ["PORT", "SANDBOX_PORT", "SANDBOX_SMTP_PORT", "POSTGRES_PORT", "VALKEY_PORT"])
 def test_a_taken_port_is_one_line_that_names_its_variable(system: System, variable: str) -> None:
     with socket.create_server(("127.0.0.1", system.ports[variable])):
         process = system.start(until="")

@@ -50,7 +50,7 @@ def test_a_conversation_says_who_and_until_when_free_text_is_allowed(demo: Demo,
     assert found["contact"]["name"] == "Ann"
     spoke = datetime.fromtimestamp(at, UTC)
     assert datetime.fromisoformat(found["last_inbound_at"]) == spoke
-    assert datetime.fromisoformat(found["window_open_until"]) == spoke + timedelta(hours=24)
+    assert datetime.fromisoformat(found["window_open_until"]) == spoke + timedelta(hours=23, minutes=55)
     assert api.get(f"/conversations/{found['id']}").get_json() == found
 
 

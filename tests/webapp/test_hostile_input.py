@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from crm_tasks.core import db
 from tests.core.ledger import take
 from tests.fixtures import Demo
-from tests.messages.apply import rows
+from tests.messages.apply import rows, wrote
 from tests.webapp.api import Api, error, fields
 
 NUL, LONE = "a\x00b", "a\ud800b"
@@ -171,6 +172,8 @@ def test_characters_of_every_kind_are_kept_as_they_are(demo: Demo, api: Api) -> 
 
     said = "é 😀 \u202e\u200b 中 ' \" \\ <b> {{x}} %s \t\n\u0001"
     new = {"channel_id": str(demo.channel_id), "to": "+15550001111", "type": "text", "text": {"body": said}}
+    with db.transaction() as session:
+        wrote(session, demo, "+15550001111")
     assert api.post("/messages", new).status_code == 202
     (message,) = rows(Message)
     assert (message.text, message.content) == (said, {"body": said})

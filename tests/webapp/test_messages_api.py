@@ -1,6 +1,7 @@
 """`POST /api/v1/messages` and its message: accepted once, refused with a remedy, kept apart by tenant."""
 
 import uuid
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +11,22 @@ from werkzeug.test import TestResponse
 
 from crm_tasks.contacts.models import Identity
 from crm_tasks.core import db
+from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages.models import Message, MessageState
 from crm_tasks.workspaces import service as workspaces
 from tests.core.ledger import in_threads
 from tests.fixtures import Demo
-from tests.messages.apply import one, rows
+from tests.messages.apply import one, rows, wrote
 from tests.webapp.api import Api, error, fields, key_of
 
 TEXT = {"to": "+15550001111", "type": "text", "text": {"body": "Hello"}}
 
 
 def body(demo: Demo, **more: Any) -> dict[str, Any]:
+    """Return a text to somebody who has just written, if it is to somebody."""
+    with suppress(Invalid, AttributeError), db.transaction() as session:
+        wrote(session, demo, more.get("to", TEXT["to"]))
     return {"channel_id": str(demo.channel_id), **TEXT, **more}
 
 
@@ -238,3 +243,22 @@ def test_moments_are_iso_8601_with_a_zone(demo: Demo, api: Api) -> None:
     shown = accepted(api.post("/messages", body(demo)))
     assert datetime.fromisoformat(shown["created_at"]).tzinfo is not None
     assert MessageState(shown["state"]) is MessageState.QUEUED
+
+
+# --- the 24-hour window ------------------------------------------------------------------------------------------
+
+
+def test_free_text_outside_the_window_is_refused_with_the_remedy(demo: Demo, api: Api) -> None:
+    refused = api.post("/messages", {"channel_id": str(demo.channel_id), **TEXT})
+    assert (refused.status_code, error(refused)["code"]) == (409, "window_closed")
+    assert "fallback_template" in error(refused)["hint"]
+    assert rows(Message) == []
+
+
+def test_a_template_to_fall_back_on_is_accepted_beside_the_text(demo: Demo, api: Api) -> None:
+    instead = {"name": "hello_world", "language": {"code": "en_US"}}
+    new = {"channel_id": str(demo.channel_id), **TEXT, "fallback_template": instead}
+    shown = accepted(api.post("/messages", new))
+    assert (shown["type"], shown["category"], one(Message).fallback) == ("text", "service", {"template": instead})
+    new = {key: value for key, value in new.items() if key != "text"} | {"type": "template", "template": instead}
+    assert list(fields(api.post("/messages", new))) == ["fallback_template"]

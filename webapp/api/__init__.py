@@ -21,6 +21,7 @@ from webapp.api import (
     scheduled,
     shapes,
     suppressions,
+    templates,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -37,6 +38,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         conversations,
         suppressions,
         policies,
+        templates,
         jobs,
         dead_letters,
         holds,

@@ -11,8 +11,10 @@ from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import JobOut, dump_job
+from crm_tasks.messages.service import explain
 from webapp.api.paging import Envelope, PageArgs, decode, page
 from webapp.api.reading import Blueprint
+from webapp.api.shapes import ExplanationOut
 from webapp.auth import caller
 
 blueprint = Blueprint("jobs", __name__, description="The ledger of jobs")
@@ -67,6 +69,14 @@ def get(job_id: uuid.UUID) -> dict[str, Any]:
     """Look at a job."""
     with transaction() as session:
         return dump_job(repair.get(session, job_id, workspace_id=caller().sees))
+
+
+@blueprint.route("/jobs/<uuid:job_id>/explain")
+@blueprint.alt_response(200, schema=ExplanationOut)
+def explained(job_id: uuid.UUID) -> dict[str, Any]:
+    """Say why a job waits, by which gate and until when; or what happened, step by step."""
+    with transaction() as session:
+        return ExplanationOut().dump(explain.job(session, job_id, workspace_id=caller().sees))
 
 
 @blueprint.route("/jobs/<uuid:job_id>/cancel", methods=["POST"])

@@ -9,12 +9,13 @@ from flask import request
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
 from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
-from crm_tasks.messages.service import history, outbox, reading
+from crm_tasks.messages.service import explain, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
 from webapp.api.paging import PageArgs, decode, page
 from webapp.api.reading import Blueprint
+from webapp.api.shapes import ExplanationOut
 from webapp.auth import caller
 
 blueprint = Blueprint("messages", __name__, description="Messages to and from customers")
@@ -76,6 +77,14 @@ def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], i
     return {"message_id": str(message_id), "job_id": str(job_id)}, 202
 
 
+@blueprint.route("/messages/<uuid:message_id>/explain")
+@blueprint.alt_response(200, schema=ExplanationOut)
+def explained(message_id: uuid.UUID) -> dict[str, Any]:
+    """Say why a message waits, by which gate and until when; or what happened to it, step by step."""
+    with transaction() as session:
+        return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
+
+
 @blueprint.route("/messages/unknown")
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.alt_response(200, schema=MessagePage)
@@ -107,4 +116,11 @@ def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     context = new.get("context") or {}
     # As customers' cards are kept: an object of which the list is a part.
     content = {kind: new[kind]} if isinstance(new[kind], list) else new[kind]
-    return outbox.NewMessage(type=kind, content=content, context_id=context.get("message_id"), author="api")
+    instead = new.get("fallback_template")
+    return outbox.NewMessage(
+        type=kind,
+        content=content,
+        context_id=context.get("message_id"),
+        author="api",
+        fallback={"template": instead} if instead else None,
+    )

@@ -56,7 +56,13 @@ def decode(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
         raise Invalid("This cursor is not valid.", fields=[FieldError("cursor", remedy, "bad_cursor")]) from None
 
 
-_READ: dict[type, Callable[[Any], Any]] = {uuid.UUID: uuid.UUID, datetime: datetime.fromisoformat}
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise ValueError
+    return value
+
+
+_READ: dict[type, Callable[[Any], Any]] = {uuid.UUID: uuid.UUID, datetime: datetime.fromisoformat, str: _text}
 
 
 class Envelope(ma.Schema):

@@ -76,6 +76,43 @@ class EventPage(Envelope):
     data = ma.fields.List(ma.fields.Nested(EventOut))
 
 
+class ReasonOut(ma.Schema):
+    """One reason to wait: the gate, what it says, who set it, until when, what to do."""
+
+    gate = ma.fields.String()
+    text = ma.fields.String()
+    set_by = ma.fields.String()
+    until = ma.fields.AwareDateTime(allow_none=True)
+    remedy = ma.fields.String()
+
+
+class PlaceOut(ma.Schema):
+    """How many jobs of its queue are before it, and when it may start."""
+
+    ahead = ma.fields.Integer()
+    predicted_start = ma.fields.AwareDateTime(allow_none=True)
+
+
+class StepOut(ma.Schema):
+    """One thing that happened."""
+
+    at = ma.fields.AwareDateTime()
+    what = ma.fields.String()
+    detail = ma.fields.String()
+    job_id = ma.fields.UUID(allow_none=True)
+    message_id = ma.fields.UUID(allow_none=True)
+
+
+class ExplanationOut(ma.Schema):
+    """Why it waits, the reason to deal with first in front; and all that happened by the same trace."""
+
+    state = ma.fields.String()
+    summary = ma.fields.String()
+    reasons = ma.fields.List(ma.fields.Nested(ReasonOut))
+    place = ma.fields.Nested(PlaceOut, allow_none=True)
+    story = ma.fields.List(ma.fields.Nested(StepOut))
+
+
 class FiguresOut(ma.Schema):
     """Figures of the queues."""
 

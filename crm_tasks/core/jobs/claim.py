@@ -26,7 +26,7 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.core.text import storable
 
 log = get_logger(__name__)
-_MAX_RESULT = 4_000
+_MAX_RESULT, _MAX_REASON = 4_000, 500
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ _FINISH = f"""
 _BACK = f"""
     UPDATE jobs SET state = 'queued', lease_until = NULL, rung_at = NULL, attempt = attempt + %(failures)s,
         run_at = coalesce(cast(%(until)s AS timestamptz), crm_now() + make_interval(secs => %(wait)s)),
-        errors = {_ERRORS}, fingerprint = coalesce(%(fingerprint)s, fingerprint) {_MINE}
+        errors = {_ERRORS}, fingerprint = coalesce(%(fingerprint)s, fingerprint), reason = %(reason)s {_MINE}
     RETURNING run_at
 """  # noqa: S608
 _DIE = f"""
@@ -184,6 +184,8 @@ class Leave:
     failures: int = 0
     errors: tuple[dict[str, Any], ...] = ()
     fingerprint: str | None = None
+    # Why it is put off, as `code: text`.
+    reason: str | None = None
 
 
 def finish(session: Session | psycopg.Connection, claim: Claim, result: Any = None) -> bool:
@@ -209,9 +211,9 @@ def finish_or_lose(session: Session, claim: Claim, result: Any = None) -> None:
 def plan(claim: Claim, error: BaseException) -> Leave:
     """Return what an exception of the task means: snoozed, to be retried by the queue's policy, or dead."""
     if isinstance(error, Snooze):
-        return Leave(JobState.QUEUED, error.until)
+        return Leave(JobState.QUEUED, error.until, reason=f"{error.code}: {error}"[:_MAX_REASON])
     if db.is_disconnect(error):  # nobody's fault: the outage is over before an attempt would be used
-        return Leave(JobState.QUEUED, timedelta(seconds=5))
+        return Leave(JobState.QUEUED, timedelta(seconds=5), reason="database_away: Postgres did not answer")
     errors = (record(error, attempt=claim.attempt + 1, worker=claim.worker),)
     cause = fingerprint(error)
     if isinstance(error, Permanent) or claim.attempt + 1 >= claim.max_attempts:
@@ -243,6 +245,7 @@ def leave(session: Session, claim: Claim, how: Leave) -> datetime | None:
         "until": how.until if exact else None,
         "wait": 0.0 if exact else how.until.total_seconds(),  # type: ignore[union-attr]
         "failures": how.failures,
+        "reason": how.reason,
     }
     row = connection.execute(_BACK, values).fetchone()
     return row[0] if row else None

@@ -83,7 +83,7 @@ class Job(Base):
     result: Mapped[Any | None] = mapped_column(JSONB)
     errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=sa.text("'[]'"))
     fingerprint: Mapped[str | None]
-    # How often a person sent it back from the dead letters, and why it was cancelled or discarded.
+    # How often a person sent it back from the dead letters; why it was cancelled, discarded or put off.
     revivals: Mapped[int] = mapped_column(sa.SmallInteger, server_default="0")
     reason: Mapped[str | None]
     keep: Mapped[timedelta | None]
@@ -114,6 +114,7 @@ class Job(Base):
         sa.Index("ix_jobs_running", "queue", postgresql_where=sa.text("state = 'running'")),
         sa.Index("ix_jobs_dead", "fingerprint", "queue", postgresql_where=sa.text("state = 'dead'")),
         sa.Index("ix_jobs_revived", "state", postgresql_where=sa.text("revivals > 0")),
+        sa.Index("ix_jobs_trace_id", "trace_id"),
         sa.Index("ix_jobs_finished", "finished_at", postgresql_where=sa.text("finished_at IS NOT NULL")),
         sa.Index(
             "uq_jobs_unique_key",

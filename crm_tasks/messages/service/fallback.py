@@ -14,7 +14,7 @@ from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message
 from crm_tasks.messages.service import outbox
-from crm_tasks.messages.service.receive import conversation
+from crm_tasks.messages.service.conversations import conversation
 from crm_tasks.providers import registry
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel

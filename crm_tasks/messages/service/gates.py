@@ -16,12 +16,14 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import dumps
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
+from crm_tasks.messages.service import admission
 from crm_tasks.messages.service.hours import opens_at, zones_of
 from crm_tasks.messages.service.look import Look
+from crm_tasks.templates import service as templates
+from crm_tasks.workspaces.models import Channel
 
 # Who writes without a person: their messages wait for nobody, so a person who takes over ends them.
 AUTOMATIC = ("ai", "flow", "campaign")
-WINDOW = timedelta(hours=24)
 _MILLION = 1_000_000
 # What has left, or may have: only these count against a cap or a budget.
 _LEFT = (
@@ -92,10 +94,26 @@ def window_closed(_session: Session, look: Look) -> Iterator[Finding]:
     """Free text needs a customer's message of the last 24 hours (Meta, "Send messages": customer service window)."""
     if not look.provider.window or look.row.type == "template" or look.row.group_id:
         return
-    last = look.row.last_inbound_at
-    if last is None or last + WINDOW <= look.now:
-        said = f"the customer last wrote at {last.isoformat(timespec='seconds')}" if last else "never wrote"
-        yield Finding("window_closed", said, "24 hours", "WhatsApp", remedy="send a template")
+    if (closed := admission.closed_at(look.row.last_inbound_at, look.now)) is not None:
+        yield Finding("window_closed", closed.message, "24 hours", "WhatsApp", remedy=closed.hint)
+
+
+def template_stopped(session: Session, look: Look) -> Iterator[Finding]:
+    """The template was stopped since the message was accepted. One that is paused is looked at again.
+
+    Source: Meta, "Template pausing": 3 hours the first time, 6 the second, then for good.
+    """
+    if look.row.type != "template":
+        return
+    channel = session.get_one(Channel, look.row.channel_id)
+    name, language = templates.named(look.row.content)
+    if (problem := templates.state_of(session, channel, name, language)) is None:
+        return
+    until = None
+    if problem.code == "template_paused" and (template := templates.find(session, channel, name, language)):
+        ends = (template.status_at + timedelta(hours=hours) for hours in (3, 6, 24))
+        until = next((_whole(end) for end in ends if end > look.now), None)
+    yield Finding(problem.code, problem.message, "approved templates", "WhatsApp", until, problem.hint)
 
 
 def quiet_hours(_session: Session, look: Look) -> Iterator[Finding]:
@@ -188,6 +206,8 @@ def over_budget(session: Session, look: Look) -> Iterator[Finding]:
 
 RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
     suppressed,
+    window_closed,
+    template_stopped,
     human_took_over,
     quiet_hours,
     frequency_cap,

@@ -17,17 +17,18 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
-from crm_tasks.messages.service import attachments
-from crm_tasks.messages.service.receive import conversation, touch
+from crm_tasks.messages.service import admission, attachments
+from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Provider
-from crm_tasks.providers.whatsapp.webhook import words
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 LATEST = timedelta(days=366)
+# Who writes with nobody there to hear a refusal: what they send is judged by the last look alone.
+UNHEARD = ("ai", "flow", "campaign", "system")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +51,6 @@ class NewMessage:
     fallback_of: uuid.UUID | None = None
 
     @property
-    def text(self) -> str | None:
-        """What a person reads of it in a list."""
-        return f"[{self.content.get('name', '')}]" if self.type == "template" else words(self.type, self.content)
-
-    @property
     def target_id(self) -> str | None:
         """Which message, by its provider id, this says something about."""
         return self.content.get("message_id") if self.type == "reaction" else None
@@ -69,7 +65,7 @@ def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to
     channel = workspaces.channel(session, workspace_id, channel_id)
     provider = registry.provider(channel.kind)
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
-    names = _recipient(session, workspace_id, provider, to)
+    names = recipient(session, workspace_id, provider, to)
     contact_id = contacts.resolve(session, workspace_id, names, at=moment)
     return send_in(session, channel, conversation(session, channel, contact_id), contact_id, new)
 
@@ -86,7 +82,8 @@ def send_in(
     """Accept a message in a conversation: the row and its job.
 
     Raises:
-        Invalid: not a type of this channel, or scheduled for more than a year ahead.
+        Invalid: not a type of this channel, or scheduled for more than a year ahead. Invalid, Conflict: the template
+            or the 24-hour window does not allow it (`admission`), unless nobody is there to hear it.
     """
     provider = registry.provider(channel.kind)
     if new.type not in provider.types:
@@ -98,6 +95,13 @@ def send_in(
         )
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     due = due_at(new.scheduled_for, moment)
+    if new.author not in UNHEARD and new.fallback_of is None:
+        admission.admit(
+            session, channel, conversation_id, new.type, new.content, fallback=new.fallback, at=due or moment
+        )
+    text, category = admission.described(session, channel, new.type, new.content)
+    if category is None or new.category is Category.MARKETING:  # what the caller takes for marketing is
+        category = new.category
     message = Message(
         id=message_id or new_id(),
         workspace_id=channel.workspace_id,
@@ -108,14 +112,14 @@ def send_in(
         state=MessageState.QUEUED,
         type=new.type,
         content=storable(new.content),
-        text=new.text,
+        text=text,
         author=new.author,
         occurred_at=moment,
         context_provider_id=new.context_id,
         target_provider_id=new.target_id,
         media_id=attachments.checked(session, channel, new.type, new.content),
         trace_id=current_trace.get(),
-        category=new.category,
+        category=category,
         scheduled_for=due,
         fallback=storable(new.fallback) if new.fallback else None,
         fallback_of=new.fallback_of,
@@ -173,7 +177,12 @@ def provider_of(session: Session, message: Message) -> Provider:
     return registry.provider(session.get_one(Channel, message.channel_id).kind)
 
 
-def _recipient(session: Session, workspace_id: uuid.UUID, provider: Provider, to: str) -> contacts.Names:
+def recipient(session: Session, workspace_id: uuid.UUID, provider: Provider, to: str) -> contacts.Names:
+    """Return whom a provider's channel would reach by this writing.
+
+    Raises:
+        Invalid: not a recipient.
+    """
     to = to.strip()
     if not to:
         raise Invalid("There is no recipient.", fields=[FieldError("to", "Give a phone number or a user id.")])

@@ -8,7 +8,6 @@ quarantined alone.
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -22,21 +21,20 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.media.service import fetching
 from crm_tasks.messages.models import (
-    AccountUpdate,
-    Conversation,
     Direction,
     EventState,
     InboundEvent,
     Message,
     MessageState,
 )
-from crm_tasks.messages.service import attachments, statuses
+from crm_tasks.messages.service import accounts, attachments, optout, statuses
+from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import (
     AccountChange,
     IdentityChange,
     InboundMessage,
-    Person,
+    Preference,
     Status,
     Update,
 )
@@ -130,18 +128,20 @@ def _apply(session: Session, found: Iterable[Found]) -> None:
                 contacts.change_identity(
                     session,
                     channel.workspace_id,
-                    _names(update.before),
-                    _names(update.after),
+                    accounts.names_of(update.before),
+                    accounts.names_of(update.after),
                     at=update.at or event.received_at,
                 )
-            case AccountChange():
-                _account(session, channel, update, event)
+            case Preference() | AccountChange():
+                accounts.apply(session, channel, update, event)
     for channel_id in sorted(by_channel):
         statuses.apply(session, channels[channel_id], by_channel[channel_id])
 
 
 def _sort_key(update: Update) -> str:
     if isinstance(update, InboundMessage):
+        return f"1:{update.person.wa_id or update.person.bsuid or ''}"
+    if isinstance(update, Preference):
         return f"1:{update.person.wa_id or update.person.bsuid or ''}"
     if isinstance(update, IdentityChange):
         return f"1:{update.before.wa_id or update.before.bsuid or ''}"
@@ -155,7 +155,7 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
     at = update.at or event.received_at
     if _known(session, channel.id, update.id):
         return
-    contact_id = contacts.resolve(session, channel.workspace_id, _names(update.person), at=at)
+    contact_id = contacts.resolve(session, channel.workspace_id, accounts.names_of(update.person), at=at)
     conversation_id = conversation(session, channel, contact_id, group_id=update.group_id)
     message_id = new_id()
     file = attachments.of_customer(update.type, update.content)
@@ -188,11 +188,16 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
     ).first()
     if inserted is None:  # another worker was faster with a duplicate of this event
         return
-    touch(session, conversation_id, at, inbound=not update.echo and update.type not in ABOUT_OTHERS)
+    said_something = not update.echo and update.type not in ABOUT_OTHERS
+    touch(session, conversation_id, at, inbound=said_something)
+    if said_something:
+        contacts.heard_from(session, contact_id, at=at)
     if file and media_id:
         fetching.want(session, channel, file, media_id=media_id, at=at)
     if update.echo:
         statuses.apply_parked(session, channel.id, update.id)
+    elif optout.heard(session, channel, update, optout.Where(contact_id, conversation_id, message_id), at=at):
+        return
     elif _wants_answer(session, channel, update):
         _ask_for_answer(session, channel, conversation_id, message_id, event)
 
@@ -200,35 +205,6 @@ def _message(session: Session, channel: Channel, update: InboundMessage, event: 
 def _known(session: Session, channel_id: uuid.UUID, provider_id: str) -> bool:
     query = sa.select(Message.id).where(Message.channel_id == channel_id, Message.provider_id == provider_id)
     return session.scalar(query) is not None
-
-
-def conversation(
-    session: Session, channel: Channel, contact_id: uuid.UUID, *, group_id: str | None = None
-) -> uuid.UUID:
-    """Return the conversation with a contact (or in a group) on a channel, made if there is none."""
-    column, value = (Conversation.group_id, group_id) if group_id else (Conversation.contact_id, contact_id)
-    query = sa.select(Conversation.id).where(Conversation.channel_id == channel.id, column == value)
-    found = session.scalar(query)
-    if found is not None:
-        return found
-    statement = insert(Conversation).values(
-        id=new_id(), workspace_id=channel.workspace_id, channel_id=channel.id, **{column.key: value}
-    )
-    session.execute(statement.on_conflict_do_nothing())
-    return session.scalars(query).one()
-
-
-def touch(session: Session, conversation_id: uuid.UUID, at: datetime, *, inbound: bool) -> None:
-    """Note when a conversation last heard something; an older event never turns it back."""
-    values = {"last_message_at": sa.func.greatest(Conversation.last_message_at, at)}
-    if inbound:
-        values["last_inbound_at"] = sa.func.greatest(Conversation.last_inbound_at, at)
-    session.execute(
-        sa.update(Conversation)
-        .where(Conversation.id == conversation_id)
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
@@ -260,30 +236,3 @@ def _ask_for_answer(
         )
     finally:
         current_trace.reset(token)
-
-
-# --- accounts ----------------------------------------------------------------------------------------------------
-
-
-def _account(session: Session, channel: Channel, update: AccountChange, event: InboundEvent) -> None:
-    statement = insert(AccountUpdate).values(
-        id=new_id(),
-        workspace_id=channel.workspace_id,
-        channel_id=channel.id,
-        event_id=event.id,
-        field=update.field,
-        digest=webhook.digest_of([update.value, update.at]),
-        value=update.value,
-        occurred_at=update.at or event.received_at,
-    )
-    session.execute(statement.on_conflict_do_nothing())
-
-
-def _names(person: Person) -> contacts.Names:
-    return contacts.Names(
-        wa_id=person.wa_id,
-        bsuid=person.bsuid,
-        parent_bsuid=person.parent_bsuid,
-        name=person.name,
-        username=person.username,
-    )

@@ -22,10 +22,10 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import attachments, fallback, gates, outbox, statuses
+from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, statuses
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import pair_wait
+from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -59,7 +59,9 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     if seen.state is not MessageState.QUEUED:
         return None
     found = gates.findings(session, seen)
-    if any(finding.rule == "window_closed" for finding in found) and _take_template(session, seen):
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(
+        session, session.get_one(Message, message_id)
+    ):
         seen = look(session, message_id) or seen
         found = gates.findings(session, seen)
     if found:
@@ -78,15 +80,16 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     return Order(seen.provider, workspaces.sender(channel), _outgoing(seen, to, content))
 
 
-def _take_template(session: Session, seen: Look) -> bool:
+def _take_template(session: Session, message: Message) -> bool:
     """Let the template that was named for a closed window take the place of free text."""
-    template = (seen.row.fallback or {}).get("template")
+    template = (message.fallback or {}).get("template")
     if template is None:
         return False
-    new = outbox.NewMessage(type="template", content=template)
-    rest = {name: value for name, value in seen.row.fallback.items() if name != "template"}
-    message = session.get_one(Message, seen.row.id)
-    message.type, message.content, message.text, message.fallback = "template", template, new.text, rest or None
+    rest = {name: value for name, value in (message.fallback or {}).items() if name != "template"}
+    channel = session.get_one(Channel, message.channel_id)
+    text, category = admission.described(session, channel, "template", template)
+    message.type, message.content, message.text, message.fallback = "template", template, text, rest or None
+    message.category = category or message.category
     session.flush()
     log.info("send.template_instead", message_id=str(message.id))
     return True
@@ -138,15 +141,19 @@ def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) 
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
+    medium = outbox.provider_of(session, message).medium
     if no.action is Action.STOP:
-        _stop_channel(session, message, f"{outbox.provider_of(session, message).medium} {no.code}: {no.message}")
+        reason = f"{medium} {no.code}: {no.message}"
+        _stop_channel(session, message, reason, no.passes_after)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
         message.job_id = outbox.enqueue_send(session, message, outbox.provider_of(session, message))
-    elif no.action is Action.PERSON:
-        fallback.take(session, message)
-    return _outcome(no, times, outbox.provider_of(session, message).medium)
+        return _outcome(no, times, medium)
+    if medium == "whatsapp" and no.code == WINDOW_CLOSED and _take_template(session, message):
+        return Snooze(timedelta(0), f"{no.code}: {no.message}", code="window_closed", detail=no.as_error(times=times))
+    failures.follow(session, message, no, at=session.scalar(sa.select(now())))  # type: ignore[arg-type]
+    return _outcome(no, times, medium)
 
 
 def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
@@ -237,10 +244,11 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     )
 
 
-def _stop_channel(session: Session, message: Message, reason: str) -> None:
+def _stop_channel(session: Session, message: Message, reason: str, passes_after: timedelta | None) -> None:
     scope = f"channel:{message.channel_id}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
-        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id)
+        until = session.scalar(sa.select(now() + passes_after)) if passes_after else None
+        holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id, expires_at=until)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)

@@ -17,6 +17,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
+from crm_tasks.messages.service import failures
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.workspaces.models import Channel
 
@@ -43,18 +44,23 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
         messages |= _lock(session, channel.id, [status for status, _ in reported if status.id in missing])
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     known = _known(session, channel.id, reported, messages)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failed: list[tuple[Message, dict[str, Any]]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
         if _key(status) not in known:
             known.add(_key(status))
             rows.append(row)
+            if message is not None and row["status"] == MessageState.FAILED:
+                failed.append((message, row))
         if message is not None:
             _raise(message, row)
     if rows:
         session.execute(insert(StatusEvent), rows)
     session.flush()
+    for message, row in failed:
+        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
 
 
 def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
@@ -81,6 +87,10 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         event.message_id = message.id
         _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail})
     session.flush()
+    channel = session.get_one(Channel, channel_id)
+    for event in parked:
+        if event.status == MessageState.FAILED:
+            failures.reported(session, channel, message, error_of(event.detail), at=event.occurred_at)
 
 
 def furthest(current: MessageState, reported: MessageState) -> MessageState:

@@ -1,6 +1,7 @@
 """What WhatsApp's webhooks say, as values. Nothing in a payload is trusted to be there or to have a shape.
 
-Source: Meta's webhook reference for the Cloud API (fields `messages`, `user_id_update`, `smb_message_echoes`); all
+Source: Meta's webhook reference for the Cloud API (fields `messages`, `user_id_update`, `user_preferences`,
+`smb_message_echoes`); all
 other fields are kept as they are.
 """
 
@@ -20,6 +21,8 @@ SIGNATURE_HEADER = "X-Hub-Signature-256"
 _BSUID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 _EARLIEST, _LATEST = 1_000_000_000, 4_102_444_800
 _TARGETS = {"reaction": "message_id", "edit": "original_message_id", "revoke": "original_message_id"}
+# Meta, webhook `user_preferences`: the one category there is, and what a person may want of it.
+_MARKETING, _PREFERENCES = "marketing_messages", ("stop", "resume", "signup")
 # Where a person's words are, by type.
 _WORDS = {
     "text": ("body",),
@@ -105,6 +108,15 @@ class IdentityChange(Update):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preference(Update):
+    """A person has switched marketing messages of a number off, or on again."""
+
+    person: Person
+    stops: bool
+    raw: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountChange(Update):
     """Anything about the account rather than a conversation, and every field that we do not know."""
 
@@ -157,16 +169,13 @@ def _change(waba_id: str | None, entry: dict, change: dict, parsed: Parsed) -> N
     where = {"waba_id": waba_id, "phone_number_id": number}
     people = [_person_of_contact(contact) for contact in _objects(value.get("contacts"))]
     if name == "messages":
-        for item in _objects(value.get("messages")):
-            _message(item, people, where, parsed)
-        for item in _objects(value.get("statuses")):
-            _status(item, people, where, parsed)
-        if value.get("errors"):
-            errors = {"errors": value["errors"]}
-            parsed.updates.append(AccountChange(field="errors", value=errors, at=_moment(entry.get("time")), **where))
+        _conversation(value, people, entry, where, parsed)
     elif name == "smb_message_echoes":
         for item in _objects(value.get("message_echoes")):
             _echo(item, where, parsed)
+    elif name == "user_preferences":
+        for item in _objects(value.get("user_preferences")):
+            _preference(item, people, where, parsed)
     elif name == "user_id_update":
         for item in _objects(value.get("user_id_update")):
             parsed.updates.append(_user_id_update(item, where))
@@ -175,6 +184,16 @@ def _change(waba_id: str | None, entry: dict, change: dict, parsed: Parsed) -> N
         parsed.updates.append(
             AccountChange(field=name or "unnamed", value=kept, at=_moment(entry.get("time")), **where)
         )
+
+
+def _conversation(value: dict, people: list[Person], entry: dict, where: dict, parsed: Parsed) -> None:
+    for item in _objects(value.get("messages")):
+        _message(item, people, where, parsed)
+    for item in _objects(value.get("statuses")):
+        _status(item, people, where, parsed)
+    if value.get("errors"):
+        errors = {"errors": value["errors"]}
+        parsed.updates.append(AccountChange(field="errors", value=errors, at=_moment(entry.get("time")), **where))
 
 
 def _message(item: dict, people: list[Person], where: dict, parsed: Parsed) -> None:
@@ -276,6 +295,17 @@ def _user_id_update(item: dict, where: dict) -> IdentityChange:
         at=_moment(item.get("timestamp")),
         **where,
     )
+
+
+def _preference(item: dict, people: list[Person], where: dict, parsed: Parsed) -> None:
+    person = _completed(_person(item.get("wa_id"), item.get("user_id"), item.get("parent_user_id")), people)
+    wanted, at = _text(item.get("value")), _moment(item.get("timestamp"))
+    if item.get("category", _MARKETING) != _MARKETING or wanted not in _PREFERENCES:
+        parsed.updates.append(AccountChange(field="user_preferences", value=item, at=at, **where))
+    elif not person.known():
+        parsed.problems.append("a preference without a person")
+    else:
+        parsed.updates.append(Preference(person=person, stops=wanted == "stop", raw=item, at=at, **where))
 
 
 # --- people ------------------------------------------------------------------------------------------------------

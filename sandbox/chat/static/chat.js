@@ -157,6 +157,7 @@ function chatMenu() {
     { icon: "block", text: customer.blocked ? "Unblock the business" : "Block the business", run: () => change({ blocked: !customer.blocked }).catch(tell) },
     { icon: "quiet", text: customer.stopped ? "Resume marketing messages" : "Stop marketing messages", run: () => change({ stopped: !customer.stopped }).then(() => toast("The CRM is told.")).catch(tell) },
     { icon: "swap", text: "Change phone number", run: () => dialogs.changeNumber(customer, change) },
+    customer.phone ? { icon: "sms", text: "Send an SMS", run: () => dialogs.textMessage(customer) } : null,
     { icon: "edit", text: "Rename", run: () => dialogs.rename(customer, change) },
     { icon: "copy", text: "Copy address", run: () => act.copy(customer.hidden || !customer.phone ? customer.user_id : customer.phone) },
     "-",

@@ -1,5 +1,6 @@
 // Questions the page asks: who is the new customer, where are they, which number do they change to.
-import { ask, field, h } from "./dom.js";
+import { post } from "./api.js";
+import { ask, field, h, toast } from "./dom.js";
 
 const NAMES = ["Maya Costa", "Tariq Nair", "Lena Fischer", "Jonas Berg", "Aisha Khan", "Rafael Dias", "Yara Haddad", "Hugo Moreau", "Priya Joshi", "Emeka Okafor"];
 const KINDS = [
@@ -75,6 +76,22 @@ export function card(name, phone) {
 
 export function rename(customer, save) {
   ask({ title: "Rename the customer", text: "The CRM sees the new name with the next message.", body: [field("Name", h("input", { name: "name", value: customer.name, required: true, maxLength: 80 }))], submit: ({ name }) => save({ name }) });
+}
+
+export function textMessage(customer) {
+  ask({
+    title: `SMS from ${customer.name}`, confirm: "Send", text: "Goes to the CRM the way an SMS gateway brings it.",
+    body: [
+      field("Text", h("textarea", { name: "message", required: true, maxLength: 1600 })),
+      field("Gateway", h("select", { name: "gateway" }, h("option", { value: "sms" }, "JSON gateway"), h("option", { value: "twilio" }, "Twilio"))),
+      field("Address of the CRM", h("input", { name: "url", type: "url", placeholder: "https://…" }), "Left empty, it goes where the gateway was told to send callbacks."),
+    ],
+    submit: async ({ url, ...given }) => {
+      const phone = customer.phone.startsWith("+") ? customer.phone : `+${customer.phone}`;
+      await post("/_sandbox/sms/inbound", { from: phone, ...given, ...(url ? { url } : {}) });
+      toast("On its way.");
+    },
+  });
 }
 
 export function changeNumber(customer, save) {

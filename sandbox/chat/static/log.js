@@ -1,9 +1,10 @@
 // The log page: what was received, newest first, and the faults and limits in force.
 import { call, get, showHealth } from "./api.js";
+import { code } from "./code.js";
 import { $, h, icon, toast } from "./dom.js";
 import { FAULTS, LIMITS } from "./presets.js";
 
-const KINDS = ["message", "read", "typing", "media", "template", "chat_completion", "transcription", "other"];
+const KINDS = ["message", "read", "typing", "media", "template", "chat_completion", "transcription", "sms", "twilio", "email", "smtp", "hook", "other"];
 const KEPT = 400, EVERY = 1000;
 const state = { next: 0, entries: [], kinds: new Set(), rules: [], limits: {}, epoch: 0 };
 
@@ -46,7 +47,7 @@ function refill() {
 
 function fits(entry) {
   if (state.kinds.size && !state.kinds.has(entry.kind)) return false;
-  if ($("wrong").checked && entry.status === 200) return false;
+  if ($("wrong").checked && entry.status >= 200 && entry.status < 300) return false;
   const wanted = $("find").value.trim().toLowerCase();
   return !wanted || JSON.stringify(entry).toLowerCase().includes(wanted);
 }
@@ -66,6 +67,7 @@ function row(entry) {
 
 function said(entry) {
   const error = entry.answer?.error;
+  if (typeof error === "string" || entry.kind === "twilio" && entry.answer?.code) return String(error ?? entry.answer.message);
   if (error) return [String(error.message ?? "error"), h("small", {}, ` ${error.error_data?.details ?? ""}`)];
   const { body } = entry;
   if (entry.kind === "message" && body) {
@@ -73,33 +75,24 @@ function said(entry) {
     const text = part.body?.text ?? part.body ?? part.name ?? part.caption ?? part.emoji ?? part.link ?? "";
     return [h("small", {}, `${body.type ?? "text"} `), String(text)];
   }
+  if (entry.kind === "sms") return String(body?.message ?? "");
+  if (entry.kind === "twilio") return String(body?.Body ?? "");
+  if (entry.kind === "email" || entry.kind === "smtp") return [h("small", {}, `${entry.method} `), String(entry.cut || entry.status < 300 ? body?.subject ?? "" : entry.answer)];
   if (entry.kind === "chat_completion") return String(body?.messages?.at?.(-1)?.content ?? "");
   return `${entry.method} ${entry.path}`;
 }
 
 function detail(entry) {
-  const facts = [`${entry.method} ${entry.path}`, `#${entry.seq}`, entry.message_id, entry.biz_opaque_callback_data && `callback data ${entry.biz_opaque_callback_data}`, entry.cut && "the connection was cut", entry.faults && `faults ${entry.faults.join(", ")}`];
+  const facts = [`${entry.method} ${entry.path}`, `#${entry.seq}`, entry.message_id, entry.biz_opaque_callback_data && `callback data ${entry.biz_opaque_callback_data}`, entry.duplicate && "sent again", entry.cut && "the connection was cut", entry.faults && `faults ${entry.faults.join(", ")}`];
   return h("div", { class: "detail" }, h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")),
     h("div", {}, h("h3", {}, "Request"), code(entry.body)), h("div", {}, h("h3", {}, entry.cut ? "Answer (never arrived)" : "Answer"), code(entry.answer)));
 }
 
-/** JSON with a little colour, made of nodes. */
-function code(value) {
-  const node = h("pre");
-  const text = JSON.stringify(value, null, 2) ?? "null";
-  let end = 0;
-  for (const found of text.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|\b(?:true|false|null)\b/gi)) {
-    node.append(text.slice(end, found.index), h("span", { class: found[2] ? "k" : found[1] ? "s" : "n" }, found[1] ?? found[0]), found[2] ?? "");
-    end = found.index + found[0].length;
-  }
-  node.append(text.slice(end));
-  return node;
-}
-
 function figures(stats) {
   const most = Math.max(0, ...Object.values(stats.max_per_second));
-  const broken = Object.values(stats.violations).reduce((sum, count) => sum + count, 0);
-  const items = [["Accepted", stats.accepted], ["Refused", stats.refused, stats.refused ? "warn" : ""], ["Sent twice", stats.duplicates, stats.duplicates ? "bad" : ""], ["Limits broken", broken, broken ? "bad" : ""],
+  const sum = (counts) => Object.values(counts).reduce((all, count) => all + count, 0);
+  const broken = sum(stats.violations), twice = stats.duplicates + (stats.duplicates_by_kind.smtp ?? 0);
+  const items = [["Accepted", sum(stats.accepted_by_kind)], ["Refused", stats.refused, stats.refused ? "warn" : ""], ["Sent twice", twice, twice ? "bad" : ""], ["Limits broken", broken, broken ? "bad" : ""],
     ["Most in 1 s", most], ["Inbound", stats.inbound], ["Webhooks out", stats.webhooks.delivered], ["Waiting", stats.webhooks.pending, stats.webhooks.last_error ? "bad" : ""], ["Failed tries", stats.webhooks.failed_attempts]];
   const key = JSON.stringify(items);
   if (state.figures === key) return;

@@ -1,0 +1,27 @@
+"""Pace: at most so many starts per unit of time over all processes, in several buckets at once, by Redis's clock.
+
+A start is reserved at most a second ahead and waited for in place: the scheduler brings half a second's jobs at once,
+and each finds its own. Who comes for more is told when to come back, behind all others of its class (the virtual tail,
+which reserves nothing), so that waiting jobs neither poll nor come back all at once.
+
+`buckets` what can be limited · `governor` the way in · `shared` Redis's account, one Lua call ·
+`alone` a process's part while Redis is away · `learned` rates that providers taught us.
+"""
+
+from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Members, Slot
+from crm_tasks.core.pace.governor import ahead, begin, give_back, reserve, slow_down, wait_for, wait_for_queue
+
+__all__ = [
+    "AHEAD",
+    "HIGH",
+    "Bucket",
+    "Members",
+    "Slot",
+    "ahead",
+    "begin",
+    "give_back",
+    "reserve",
+    "slow_down",
+    "wait_for",
+    "wait_for_queue",
+]

@@ -1,0 +1,163 @@
+"""The account that all processes share: one Lua call reserves in every bucket, or in none."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from redis.commands.core import Script
+from sqlalchemy.exc import SQLAlchemyError
+
+from crm_tasks.config import settings
+from crm_tasks.core import db
+from crm_tasks.core.log import get_logger, rarely
+from crm_tasks.core.pace import learned
+from crm_tasks.core.pace.buckets import AHEAD, Limit, Members, Slot
+from crm_tasks.core.redis import manager
+
+log = get_logger(__name__)
+
+# How long a process that lost Redis may go on alone before it asks again; the account stays closed for so long.
+LAG = timedelta(seconds=1)
+LOADING = timedelta(seconds=60)
+_TRIES = 3
+
+
+def reserve(limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> Slot:
+    """Reserve one start in all of these or none. `away`: for how many seconds this process had no Redis.
+
+    Raises:
+        redis.RedisError: it does not answer.
+    """
+    for _ in range(_TRIES):
+        kind, *answer = _ask("reserve", limits, high=high, member=member, away=away)
+        if kind == b"reserved":
+            wait, gate, at = answer[:3]
+            undo = partial(_undo, limits, answer[3:])
+            return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, undo)
+        if kind == b"later":
+            return Slot(False, _span(answer[0]), _name(limits, answer[1]))
+        if kind == b"unknown" and not begin():
+            return Slot(False, AHEAD)
+        if kind == b"load" and not _load(limits[answer[0] - 1]):
+            return Slot(False, AHEAD, _name(limits, answer[0]))
+    return Slot(False, AHEAD)
+
+
+def ahead(limit: Limit, *, high: bool) -> timedelta | None:
+    """Return how far off the next start is for who comes last; None if Redis was emptied and not used since.
+
+    Raises:
+        redis.RedisError: it does not answer.
+    """
+    kind, *answer = _ask("peek", [limit], high=high, member=None, away=0.0)
+    return _span(answer[0]) if kind == b"ahead" else None
+
+
+def begin() -> bool:
+    """Open the account of an empty Redis, with the rates that were learned; False if Postgres cannot tell them."""
+    client = manager().client()
+    if client.hexists(_account(), "since"):
+        return True
+    try:
+        with db.autocommit() as connection:
+            slowed = learned.slowed(connection)
+    except (psycopg.Error, SQLAlchemyError) as error:
+        if rarely("pace.not_begun"):
+            log.warning("pace.not_begun", error=type(error).__name__)
+        return False
+    keys = [_account(), *map(_key, slowed)]
+    if _script("begin")(keys=keys, args=["open", *slowed.values()], client=client):
+        log.info("pace.begun", slowed=len(slowed))
+    return True
+
+
+def slow(name: str, factor: float) -> None:
+    """Let a bucket have only this part of its rate, growing again from now on."""
+    _script("begin")(keys=[_account(), _key(name)], args=["slow", factor], client=manager().client())
+
+
+def _ask(mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> list[Any]:
+    keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
+    args.append(_hashed(member) if member is not None else "")
+    for limit in limits:
+        key = _key(limit.name)
+        keys += [key, f"{key}:members" if isinstance(limit, Members) else key]
+        args += _arguments(limit)
+    return _script("reserve")(keys=keys, args=args, client=manager().client())
+
+
+def _arguments(limit: Limit) -> tuple[Any, ...]:
+    if isinstance(limit, Members):
+        return ("set", limit.limit, _micro(limit.window), 0, 0)
+    low, high = limit.lanes
+    return ("rate", low.step, low.burst, high.step if high else 0, high.burst if high else 0)
+
+
+def _undo(limits: Sequence[Limit], taken: Sequence[bytes]) -> None:
+    keys, args = [], []
+    for index, limit in enumerate(limits):
+        is_set = isinstance(limit, Members)
+        keys.append(f"{_key(limit.name)}:members" if is_set else _key(limit.name))
+        args += ["set" if is_set else "rate", *taken[3 * index : 3 * index + 3]]
+    _script("give_back")(keys=keys, args=args, client=manager().client())
+
+
+def _load(limit: Limit) -> bool:
+    """Read the members of an emptied set again; False if another process does, or Postgres cannot tell."""
+    assert isinstance(limit, Members)
+    client, key = manager().client(), _key(limit.name)
+    if not client.set(f"{key}:loading", 1, px=LOADING, nx=True):
+        return False
+    try:
+        seconds, rest = client.time()
+        found = iter(limit.rebuild())
+        while some := {_hashed(member): round(at.timestamp() * 1e6) for member, at in islice(found, 1000)}:
+            # A later moment that is there already was reserved since.
+            client.zadd(f"{key}:members", some, gt=True)
+        client.pexpire(f"{key}:members", limit.window)
+        client.hset(key, "known", f"{seconds}{rest:06d}")
+        log.info("pace.members_loaded", bucket=limit.name, members=client.zcard(f"{key}:members"))
+        return True
+    except (psycopg.Error, SQLAlchemyError) as error:
+        if rarely("pace.not_loaded"):
+            log.warning("pace.not_loaded", bucket=limit.name, error=type(error).__name__)
+        return False
+    finally:
+        client.delete(f"{key}:loading")
+
+
+@lru_cache
+def _script(name: str) -> Script:
+    text = Path(__file__).with_name(f"{name}.lua").read_text()
+    return Script(manager().client(), text)
+
+
+def _account() -> str:
+    return f"{settings().key_prefix}pace"
+
+
+def _key(name: str) -> str:
+    return f"{settings().key_prefix}pace:{name}"
+
+
+def _hashed(member: str) -> str:
+    """Return what stands for a member in Redis: nobody's phone number."""
+    secret = settings().secret_key.encode()[:64]
+    return hashlib.blake2b(member.encode(), key=secret, digest_size=12).hexdigest()
+
+
+def _name(limits: Sequence[Limit], gate: int) -> str | None:
+    return limits[gate - 1].name if gate else None
+
+
+def _span(microseconds: int) -> timedelta:
+    return timedelta(microseconds=int(microseconds))
+
+
+def _micro(span: timedelta) -> int:
+    return round(span.total_seconds() * 1_000_000)
