@@ -50,6 +50,8 @@ class NewMessageSchema(ContentsSchema):
         for other in TYPES:
             if other != kind and other in data:
                 raise ma.ValidationError(f"Leave this out of a message of type {kind}.", other)
+        if kind == "template" and "fallback_template" in data:
+            raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
         if kind == "reaction" and "context" in data:
             raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
         if kind == "template" and "fallback_template" in data:

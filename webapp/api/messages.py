@@ -67,6 +67,14 @@ def get(message_id: uuid.UUID) -> dict[str, Any]:
         return dump_message(history.get(session, caller().workspace_id, message_id))
 
 
+@blueprint.route("/messages/<uuid:message_id>/explain")
+@blueprint.alt_response(200, schema=ExplanationOut)
+def explained(message_id: uuid.UUID) -> dict[str, Any]:
+    """Say why a message waits, by which gate and until when; or what happened to it, step by step."""
+    with transaction() as session:
+        return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
+
+
 @blueprint.route("/messages/<uuid:message_id>/read", methods=["POST"])
 @blueprint.arguments(ReadIn, required=False)
 @blueprint.alt_response(202, schema=ReadOut, description="Accepted: the provider will be told")
@@ -75,14 +83,6 @@ def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], i
     with transaction() as session:
         job_id = reading.mark(session, caller().workspace_id, message_id, typing=body["typing"])
     return {"message_id": str(message_id), "job_id": str(job_id)}, 202
-
-
-@blueprint.route("/messages/<uuid:message_id>/explain")
-@blueprint.alt_response(200, schema=ExplanationOut)
-def explained(message_id: uuid.UUID) -> dict[str, Any]:
-    """Say why a message waits, by which gate and until when; or what happened to it, step by step."""
-    with transaction() as session:
-        return ExplanationOut().dump(explain.message(session, message_id, workspace_id=caller().workspace_id))
 
 
 @blueprint.route("/messages/unknown")
@@ -114,12 +114,11 @@ def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     kind = new["type"]
     context = new.get("context") or {}
-    # As customers' cards are kept: an object of which the list is a part.
-    content = {kind: new[kind]} if isinstance(new[kind], list) else new[kind]
     instead = new.get("fallback_template")
     return outbox.NewMessage(
         type=kind,
-        content=content,
+        # As customers' cards are kept: an object of which the list is a part.
+        content={kind: new[kind]} if isinstance(new[kind], list) else new[kind],
         context_id=context.get("message_id"),
         author="api",
         fallback={"template": instead} if instead else None,

@@ -81,6 +81,10 @@ def described(
     return templates.render(template, content.get("components")), _category(template)
 
 
+def _words(type: str, content: dict[str, Any]) -> str | None:
+    return f"[{content.get('name', '')}]" if type == "template" else words(type, content)
+
+
 def _category(template: Template) -> Category:
     """What the provider calls something new is taken for marketing: nobody gets that who does not want it."""
     return Category(template.category) if template.category in set(Category) else Category.MARKETING
