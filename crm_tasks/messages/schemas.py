@@ -54,8 +54,6 @@ class NewMessageSchema(ContentsSchema):
             raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
         if kind == "reaction" and "context" in data:
             raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
-        if kind == "template" and "fallback_template" in data:
-            raise ma.ValidationError("Leave this out: a template needs no open window.", "fallback_template")
 
 
 class ReadIn(ma.Schema):

@@ -74,10 +74,10 @@ def described(
 ) -> tuple[str | None, Category | None]:
     """Return what a person reads of a message, and what it is for if its template says so."""
     if type != "template":
-        return words(type, content), None
+        return _words(type, content), None
     template = templates.find(session, channel, *templates.named(content))
     if template is None:
-        return f"[{content.get('name', type)}]", None
+        return _words(type, content), None
     return templates.render(template, content.get("components")), _category(template)
 
 
