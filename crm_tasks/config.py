@@ -87,6 +87,10 @@ class Settings:
     ai_timeout: float
     reply_window: timedelta
 
+    # Where notifications by e-mail go out, and from whom; without a URL there are none.
+    alert_smtp_url: str = field(repr=False)
+    alert_from: str
+
     webhook_max_bytes: int
     ingest_timeout: float
     ingest_queue: int
@@ -96,6 +100,8 @@ class Settings:
     queues: dict[str, QueuePolicy]
     history_days: int
     raw_event_days: int
+    cleanup_retention: timedelta
+    credentials_cache_ttl: timedelta
 
     @property
     def production(self) -> bool:
@@ -206,6 +212,8 @@ def _values(env: Env, home: Path) -> dict:
         ),
         "ai_timeout": env.float("AI_TIMEOUT", 60.0, validate=positive),
         "reply_window": _duration(env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
+        "alert_smtp_url": env.str("ALERT_SMTP_URL", ""),
+        "alert_from": env.str("ALERT_FROM", "crm@localhost", validate=some),
         "webhook_max_bytes": env.int("WEBHOOK_MAX_BYTES", 3 * 1024 * 1024, validate=check.Range(1024)),
         "ingest_timeout": env.float("INGEST_TIMEOUT", 2.0, validate=positive),
         "ingest_queue": env.int("INGEST_QUEUE", 2000, validate=check.Range(1)),
@@ -215,6 +223,8 @@ def _values(env: Env, home: Path) -> dict:
         "queues": queue_policies(env),
         "history_days": env.int("HISTORY_DAYS", 400, validate=check.Range(1)),
         "raw_event_days": env.int("RAW_EVENT_DAYS", 30, validate=check.Range(1)),
+        "cleanup_retention": timedelta(days=env.int("DB_CLEANUP_RETENTION_DAYS", 30, validate=check.Range(1)) or 0),
+        "credentials_cache_ttl": _duration(env.int("CREDENTIALS_CACHE_TTL_MS", 300_000, validate=check.Range(1)), 1000),
     }
 
 
@@ -246,9 +256,19 @@ def _contradictions(values: dict) -> list[str]:
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
     if values["media_timeout"] >= values["queues"]["messages"].time_limit:
         found.append("MEDIA_TIMEOUT: Must be less than QUEUE_MESSAGES_TIME_LIMIT, in which a file is fetched.")
+    if values["alert_smtp_url"] and not _is_smtp(values["alert_smtp_url"]):
+        found.append("ALERT_SMTP_URL: Must be like smtp://user:password@host:587?starttls=1, or smtps://….")
     if values["env"] in ("staging", "production"):
         found += _development_secrets(values)
     return found
+
+
+def _is_smtp(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _development_secrets(values: dict) -> list[str]:

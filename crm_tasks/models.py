@@ -7,7 +7,19 @@ from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
+from crm_tasks.notifications import models as notifications
 from crm_tasks.templates import models as templates
 from crm_tasks.workspaces import models as workspaces
 
-__all__ = ["Base", "contacts", "idempotency", "jobs", "media", "messages", "pace", "templates", "workspaces"]
+__all__ = [
+    "Base",
+    "contacts",
+    "idempotency",
+    "jobs",
+    "media",
+    "messages",
+    "notifications",
+    "pace",
+    "templates",
+    "workspaces",
+]

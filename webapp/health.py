@@ -15,6 +15,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db, metrics, migrate, overview
 from crm_tasks.core.jobs.model import Process
 from crm_tasks.core.redis import manager
+from crm_tasks.workspaces import credentials
 
 blueprint = Blueprint("health", __name__)
 _started = time.time()
@@ -107,6 +108,12 @@ def _gauges(session: Session) -> Any:
     age = overview.scheduler_age(session)
     yield GaugeMetricFamily(
         "crm_scheduler_age_seconds", "Since any scheduler's last tick", value=-1 if age is None else age
+    )
+    kept = credentials.age()
+    yield GaugeMetricFamily(
+        "crm_credentials_file_age_seconds",
+        "Since CRM_HOME/credentials.cache was last compared with Postgres; -1 if it is not on this host",
+        value=-1 if kept is None else kept,
     )
     live = GaugeMetricFamily("crm_processes", "Live processes by kind", labels=["kind"])
     kinds = [process.kind for process in overview.processes(session)]

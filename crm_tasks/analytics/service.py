@@ -1,90 +1,168 @@
-"""Housekeeping: what is old enough goes, in batches so small that nobody waits for them."""
+"""Housekeeping: what is old enough goes, in batches so small that nobody waits for them.
 
+`clean_ups` is the whole list: what a room keeps for a time has one line there.
+"""
+
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
-from crm_tasks.core import partitions, rollup
+from crm_tasks.core import metrics, partitions, rollup
 from crm_tasks.core.db import changed, now
 from crm_tasks.core.idempotency import IdempotencyKey
+from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import Job, JobMinute, JobState, Process
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.types import id_floor
+from crm_tasks.notifications.models import Notification
 
+# Rows of one transaction.
 BATCH = 5_000
-KEYS_LIVE = timedelta(days=7)
 PROCESSES_LIVE = timedelta(days=2)
 # Succeeded and cancelled jobs go; a dead one stays until a person decides.
 _OVER = (JobState.SUCCEEDED, JobState.CANCELLED)
 
 
-def chores() -> dict[str, Callable[[Session], int]]:
-    """Return the clean-ups by name; each removes one batch and says how many rows that was, until none is left."""
-    made: dict[str, Callable[[Session], int]] = {f"jobs of {queue}": _jobs_of(queue) for queue in Queue}
-    return made | {
-        "jobs with their own time": _kept_jobs,
-        "idempotency keys": _old_keys,
-        "minutes of old days": rollup.fold_day,
-        "old days": _old_days,
-        "processes": _old_processes,
-        "partitions": _old_parts,
-    }
+@dataclass(frozen=True, slots=True)
+class CleanUp:
+    """One kind of thing that goes when it is older than `keep`.
+
+    `remove(session, before)` removes one batch of what is older than a moment and says how many that was, 0 when none
+    is left; `count(session, before)` says how many there are.
+    """
+
+    name: str
+    keep: timedelta
+    remove: Callable[[Session, datetime], int]
+    count: Callable[[Session, datetime], int]
+
+
+def clean_ups() -> list[CleanUp]:
+    """Return everything that is cleaned up, in its order."""
+    config = settings()
+    history, raw = timedelta(days=config.history_days), timedelta(days=config.raw_event_days)
+    return [
+        *(_jobs_of(queue) for queue in Queue),
+        _rows("jobs with their own time", Job, timedelta(0), _kept_long_enough),
+        _rows("idempotency keys", IdempotencyKey, config.cleanup_retention, lambda at: IdempotencyKey.created_at < at),
+        _rows("read notifications", Notification, config.cleanup_retention, lambda at: Notification.read_at < at),
+        CleanUp("minutes of old days", rollup.MINUTES_LIVE, lambda session, _: rollup.fold_day(session), _unfolded),
+        _rows("old days", JobMinute, history, lambda at: JobMinute.minute < at),
+        _rows("processes", Process, PROCESSES_LIVE, _silent),
+        _parts("raw events", "inbound_events", raw),
+        _rows_outside_parts("raw events outside their parts", "inbound_events", raw),
+        _parts("status events", "status_events", history),
+        _rows_outside_parts("status events outside their parts", "status_events", history),
+    ]
+
+
+def step(session: Session, what: CleanUp) -> int:
+    """Remove one batch and return how many rows (or parts of a table) that was."""
+    count = what.remove(session, _moment(session) - what.keep)
+    metrics.count("cleaned_rows", count)
+    return count
+
+
+def due(session: Session) -> dict[str, int]:
+    """Return how many rows (or parts of a table) would go now, by name."""
+    moment = _moment(session)
+    return {what.name: what.count(session, moment - what.keep) for what in clean_ups()}
+
+
+def prepare(session: Session) -> None:
+    """Make the parts of the coming days."""
+    partitions.ensure(session, _moment(session))
+
+
+def go_on(session: Session) -> uuid.UUID:
+    """Have what is left cleaned up by another job, and return its id."""
+    return enqueue(session, "analytics.clean_up", args={}, unique_key="clean-up")
 
 
 def _moment(session: Session) -> datetime:
     return session.scalar(sa.select(now()))  # type: ignore[return-value]
 
 
-def _jobs_of(queue: Queue) -> Callable[[Session], int]:
-    def clean(session: Session) -> int:
-        before = _moment(session) - timedelta(days=settings().queues[queue].keep_days)
-        old = sa.and_(
+# --- rows --------------------------------------------------------------------------------------------------------
+
+
+def _rows(name: str, model: type[Any], keep: timedelta, old: Callable[[datetime], sa.ColumnElement[bool]]) -> CleanUp:
+    """Clean up the rows of a table that meet a condition of the moment before which they are old."""
+    return CleanUp(name, keep, partial(_delete, model, old), partial(_count, model, old))
+
+
+def _delete(
+    model: type[Any], old: Callable[[datetime], sa.ColumnElement[bool]], session: Session, before: datetime
+) -> int:
+    key = sa.inspect(model).primary_key
+    # Locked in one order, and without waiting for whoever is at one of them.
+    batch = sa.select(*key).where(old(before)).order_by(*key).limit(BATCH).with_for_update(skip_locked=True)
+    statement = sa.delete(model).where(sa.tuple_(*key).in_(batch))
+    return changed(session.execute(statement.execution_options(synchronize_session=False)))
+
+
+def _count(
+    model: type[Any], old: Callable[[datetime], sa.ColumnElement[bool]], session: Session, before: datetime
+) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(model).where(old(before))) or 0
+
+
+def _jobs_of(queue: Queue) -> CleanUp:
+    def old(before: datetime) -> sa.ColumnElement[bool]:
+        return sa.and_(
             Job.id < id_floor(before),
             Job.queue == queue,
             Job.state.in_(_OVER),
             Job.finished_at < before,
             Job.keep.is_(None),
         )
-        return _delete(session, old)
 
-    return clean
-
-
-def _kept_jobs(session: Session) -> int:
-    return _delete(session, sa.and_(Job.keep.is_not(None), Job.state.in_(_OVER), Job.finished_at + Job.keep < now()))
+    return _rows(f"jobs of {queue}", Job, timedelta(days=settings().queues[queue].keep_days), old)
 
 
-def _delete(session: Session, condition: sa.ColumnElement[bool]) -> int:
-    batch = sa.select(Job.id).where(condition).order_by(Job.id).limit(BATCH)
-    return changed(session.execute(sa.delete(Job).where(Job.id.in_(batch))))
+def _kept_long_enough(moment: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(Job.keep.is_not(None), Job.state.in_(_OVER), Job.finished_at + Job.keep < moment)
 
 
-def _old_keys(session: Session) -> int:
-    batch = (
-        sa.select(IdempotencyKey.workspace_id, IdempotencyKey.key)
-        .where(IdempotencyKey.created_at < _moment(session) - KEYS_LIVE)
-        .limit(BATCH)
+def _silent(_: datetime) -> sa.ColumnElement[bool]:
+    """Heartbeats go by the server's own time, as leases do."""
+    return Process.seen_at < sa.func.now() - PROCESSES_LIVE
+
+
+def _unfolded(session: Session, _: datetime) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(JobMinute).where(rollup.is_over(session))) or 0
+
+
+# --- partitions --------------------------------------------------------------------------------------------------
+
+
+def _parts(name: str, table: str, keep: timedelta) -> CleanUp:
+    """Clean up by dropping whole parts of a table; counted in parts."""
+    return CleanUp(
+        f"{name}, parts",
+        keep,
+        lambda session, before: len(partitions.drop_older(session, table, before)),
+        lambda session, before: len(partitions.older(session, table, before)),
     )
-    key = sa.tuple_(IdempotencyKey.workspace_id, IdempotencyKey.key)
-    return changed(session.execute(sa.delete(IdempotencyKey).where(key.in_(batch))))
 
 
-def _old_days(session: Session) -> int:
-    before = _moment(session) - timedelta(days=settings().history_days)
-    return changed(session.execute(sa.delete(JobMinute).where(JobMinute.minute < before)))
+def _rows_outside_parts(name: str, table: str, keep: timedelta) -> CleanUp:
+    """Clean up rows that came when their part had not been made."""
+    found = sa.table(f"{table}_default", sa.column("id", sa.Uuid()))
 
+    def remove(session: Session, before: datetime) -> int:
+        batch = sa.select(found.c.id).where(found.c.id < id_floor(before)).order_by(found.c.id).limit(BATCH)
+        return changed(session.execute(sa.delete(found).where(found.c.id.in_(batch))))
 
-def _old_processes(session: Session) -> int:
-    statement = sa.delete(Process).where(Process.seen_at < sa.func.now() - PROCESSES_LIVE)
-    return changed(session.execute(statement))
+    def count(session: Session, before: datetime) -> int:
+        query = sa.select(sa.func.count()).select_from(found).where(found.c.id < id_floor(before))
+        return session.scalar(query) or 0
 
-
-def _old_parts(session: Session) -> int:
-    moment = _moment(session)
-    partitions.ensure(session, moment)
-    partitions.drop_older(session, "inbound_events", moment - timedelta(days=settings().raw_event_days))
-    partitions.drop_older(session, "status_events", moment - timedelta(days=settings().history_days))
-    return 0
+    return CleanUp(name, keep, remove, count)

@@ -1,18 +1,31 @@
 """Doors of the queue `analytics`."""
 
+import time
+
 from crm_tasks.analytics import service
 from crm_tasks.celery import app
+from crm_tasks.config import settings
 from crm_tasks.core import db
-from crm_tasks.core.task import progress
+from crm_tasks.core.queues import Queue
+from crm_tasks.core.task import finishing, job, progress
+
+# How much of its time limit a clean-up uses before it leaves the rest to another job.
+SHARE = 0.6
 
 
 @app.task(name="analytics.clean_up")
 def clean_up() -> dict[str, int]:
     """Remove what is older than its retention, 5,000 rows at a time."""
     removed: dict[str, int] = {}
-    chores = service.chores()
-    for position, (name, chore) in enumerate(chores.items()):
-        progress(position, len(chores), name)
-        while count := db.retrying(chore):
-            removed[name] = removed.get(name, 0) + count
+    end = job().claimed + settings().queues[Queue.ANALYTICS].time_limit * SHARE
+    db.retrying(service.prepare)
+    for position, what in enumerate(todo := service.clean_ups()):
+        progress(position, len(todo), what.name)
+        while count := db.retrying(service.step, what):
+            removed[what.name] = removed.get(what.name, 0) + count
+            progress(position, len(todo), what.name)
+            if time.monotonic() > end:
+                with finishing(removed) as session:
+                    service.go_on(session)
+                return removed
     return removed

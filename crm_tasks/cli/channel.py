@@ -9,11 +9,13 @@ import click
 import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
 from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
+from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs import ring
 from crm_tasks.providers.registry import PROVIDERS
 from crm_tasks.templates import service as templates
-from crm_tasks.workspaces import service
+from crm_tasks.workspaces import credentials, service
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
+from crm_tasks.workspaces.restore import restore
 
 
 @click.group()
@@ -98,15 +100,39 @@ def rotate_secret(channel_id: uuid.UUID, app_secret: str, workspace_id: uuid.UUI
     click.echo(f"{channel.name} accepts {len(channel.signed_by)} app secrets.")
 
 
-@command.command("set-token")
+@command.command("rotate-credentials")
 @click.argument("channel_id", type=ID)
-@click.option("--token", required=True, envvar="CHANNEL_TOKEN", help="Access token.")
+@click.option("--set", "values", multiple=True, required=True, metavar="NAME=VALUE", help="A secret; @FILE reads it.")
 @click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
-def set_token(channel_id: uuid.UUID, token: str, workspace_id: uuid.UUID | None) -> None:
-    """Replace the access token, when it has ended or was revoked."""
+def rotate_credentials(channel_id: uuid.UUID, values: tuple[str, ...], workspace_id: uuid.UUID | None) -> None:
+    """Replace secrets of a channel, such as access_token: used from the next message on."""
     with transaction() as session:
-        channel = service.replace_token(session, service.only(session, workspace_id).id, channel_id, token)
-    click.echo(f"{channel.name} has a new access token. If it was held: crm hold release channel:{channel.id}")
+        workspace = service.only(session, workspace_id)
+        channel = service.rotate_credentials(session, workspace.id, channel_id, dict(map(_pair, values)))
+    click.echo(f"{channel.name} uses the new credentials.")
+
+
+@command.command("restore-credentials")
+@click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another file.")
+@click.option("--force", is_flag=True, help="Also over newer credentials in the database.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def restore_credentials(file: Path | None, force: bool, dry_run: bool) -> None:
+    """Bring channels and their credentials back from CRM_HOME/credentials.cache into a database that lost them.
+
+    ENCRYPTION_KEYS must hold the key with which the file was written. Users, API keys and conversations are not in it.
+    """
+    kept = credentials.read(file)
+    if not kept:
+        raise Invalid(
+            f"{file or credentials.path()} holds no credentials that can be read.",
+            hint="Is CRM_HOME the workers', and is the key of that time among ENCRYPTION_KEYS?",
+        )
+    with transaction() as session:
+        found = restore(session, kept.values(), force=force)
+        if dry_run:
+            session.rollback()
+    heading = "would be" if dry_run else "what was done"
+    print_table(("id", "channel", heading), [(each.channel_id, each.name, each.done) for each in found])
 
 
 @command.command()

@@ -33,6 +33,8 @@ COUNTERS = {
     "cache_hits": "Cache look-ups answered by Redis",
     "cache_misses": "Cache look-ups that went to the loader",
     "cache_errors": "Cache operations given up because Redis did not answer",
+    "credentials_hits": "Look-ups of a channel's credentials answered from memory",
+    "credentials_misses": "Look-ups of a channel's credentials that read Postgres",
     "pace_alone": "Starts granted by a process on its own while Redis was away",
     "pace_slowed": "Halvings of a bucket's rate after a provider's refusal",
     "breaker_opened": "Times that a circuit breaker opened",
@@ -40,6 +42,7 @@ COUNTERS = {
     "sends_accepted": "Messages accepted by a provider",
     "sends_refused": "Messages refused by a provider",
     "sends_unknown": "Sends that ended without a clear answer",
+    "cleaned_rows": "Rows that the nightly clean-up removed",
     "sends_suppressed": "Messages that a rule of the last look has ended",
 }
 

@@ -38,38 +38,56 @@ class Partitioned:
 _PARTS = sa.text("""
     SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(:table)
 """)
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('partitions'))")
 TABLES = (Partitioned("inbound_events", "day"), Partitioned("status_events", "month"))
 
 
 def ensure(session: Session, moment: datetime) -> None:
     """Create the parts of the present and the next few days or months. Safe to run twice and at once."""
-    session.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('partitions'))"))
+    session.execute(_LOCK)
     for table in TABLES:
         start = table.start(moment)
         for _ in range(AHEAD + 1):
             following = table.following(start)
-            session.execute(
-                sa.text(
-                    f"CREATE TABLE IF NOT EXISTS {table.name(start)} PARTITION OF {table.table} "
-                    f"FOR VALUES FROM ('{id_floor(start)}') TO ('{id_floor(following)}')"
-                )
-            )
+            _create(session, table, start, following)
             start = following
 
 
-def drop_older(session: Session, table: str, moment: datetime) -> list[str]:
-    """Drop the parts of a table that end before a moment, and return their names."""
+def _create(session: Session, table: Partitioned, start: datetime, end: datetime) -> None:
+    """Create a part, unless rows of its time have come already: Postgres would refuse it, and they are kept apart."""
+    first, last = id_floor(start), id_floor(end)
+    stray = sa.text(f"SELECT EXISTS (SELECT FROM {table.table}_default WHERE id >= :first AND id < :last)")  # noqa: S608
+    if session.scalar(stray, {"first": first, "last": last}):
+        log.warning("partitions.rows_outside", table=table.table, part=table.name(start))
+        return
+    session.execute(
+        sa.text(
+            f"CREATE TABLE IF NOT EXISTS {table.name(start)} PARTITION OF {table.table} "
+            f"FOR VALUES FROM ('{first}') TO ('{last}')"
+        )
+    )
+
+
+def older(session: Session, table: str, moment: datetime) -> list[str]:
+    """Return the names of the parts of a table that end before a moment."""
     wanted = next(t for t in TABLES if t.table == table)
-    names = session.scalars(_PARTS, {"table": table})
-    dropped = []
-    for name in sorted(names):
+    found = []
+    for name in sorted(session.scalars(_PARTS, {"table": table})):
         suffix = name.removeprefix(f"{table}_")
         if not suffix.isdigit():
             continue
         start = datetime.strptime(suffix, "%Y%m%d").replace(tzinfo=UTC)
         if wanted.following(start) <= moment:
-            session.execute(sa.text(f"DROP TABLE {name}"))
-            dropped.append(name)
+            found.append(name)
+    return found
+
+
+def drop_older(session: Session, table: str, moment: datetime) -> list[str]:
+    """Drop the parts of a table that end before a moment, and return their names."""
+    session.execute(_LOCK)
+    dropped = older(session, table, moment)
+    for name in dropped:
+        session.execute(sa.text(f"DROP TABLE {name}"))
     if dropped:
         log.info("partitions.dropped", table=table, parts=dropped)
     return dropped

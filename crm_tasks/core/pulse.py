@@ -183,7 +183,9 @@ class Pulse:
         """Take back what runs past its limit: a thread cannot be stopped, but its outcome can be fenced."""
         for claim in self.running():
             limit = settings().queues[claim.queue].time_limit
-            if _key(claim) in self._stuck or claim.finished or time.monotonic() - claim.claimed < limit:
+            if claim.finished or claim.storing or _key(claim) in self._stuck:
+                continue
+            if time.monotonic() - claim.claimed < limit:
                 continue
             with self._lock:
                 self._stuck.add(_key(claim))

@@ -22,6 +22,7 @@ SETTLED = timedelta(seconds=60)
 BOUNDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 300_000, 3_600_000)
 _AT_ONCE = timedelta(minutes=30)
 MINUTES_LIVE = timedelta(days=2)
+_DAY = sa.func.date_trunc("day", JobMinute.minute, "UTC")
 
 
 def roll_up(session: Session) -> bool:
@@ -46,10 +47,7 @@ def roll_up(session: Session) -> bool:
 
 def fold_day(session: Session) -> int:
     """Add up the minutes of the oldest day (UTC) that is long over; return how many rows that made one per state."""
-    day_of = sa.func.date_trunc("day", JobMinute.minute, "UTC")
-    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
-    over = sa.and_(day_of + timedelta(days=1) < moment - MINUTES_LIVE, JobMinute.minute != day_of)
-    day = session.scalar(sa.select(sa.func.min(day_of)).where(over))
+    day = session.scalar(sa.select(sa.func.min(_DAY)).where(is_over(session)))
     if day is None:
         return 0
     that_day = sa.and_(JobMinute.minute >= day, JobMinute.minute < day + timedelta(days=1))
@@ -60,6 +58,12 @@ def fold_day(session: Session) -> int:
         kinds[row.queue, row.state].append(row)
     session.execute(insert(JobMinute), [_folded(day, *kind, rows) for kind, rows in kinds.items()])
     return len(minutes)
+
+
+def is_over(session: Session) -> sa.ColumnElement[bool]:
+    """Return the condition that a minute is of a day long over, and not folded yet."""
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    return sa.and_(_DAY + timedelta(days=1) < moment - MINUTES_LIVE, JobMinute.minute != _DAY)
 
 
 def _folded(day: datetime, queue: str, state: str, rows: Sequence[Any]) -> dict[str, Any]:

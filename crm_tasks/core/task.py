@@ -130,14 +130,21 @@ def record(write: Callable[[Session], Any], result: Any = None) -> None:
 
 def until_stored(write: Callable[[], T]) -> T:
     """Repeat a write until Postgres takes it: what a job has come to must not be forgotten."""
-    while True:
-        try:
-            return write()
-        except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
-            if not db.is_transient(error):
-                raise
-            log.warning("job.outcome_waits", error=type(error).__name__)
+    claim = claims.current.get()
+    try:
+        while True:
+            try:
+                return write()
+            except (sa.exc.SQLAlchemyError, psycopg.Error) as error:
+                if not db.is_transient(error):
+                    raise
+                log.warning("job.outcome_waits", error=type(error).__name__)
+            if claim is not None:
+                claim.storing = True
             time.sleep(1.0)
+    finally:
+        if claim is not None:
+            claim.storing = False
 
 
 def check() -> None:

@@ -2,7 +2,9 @@
 
 import uuid
 from datetime import timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from celery import signals
 
 from crm_tasks.celery import app
 from crm_tasks.core import db
@@ -10,6 +12,7 @@ from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
+from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record
 from crm_tasks.media.service import fetching, uploading
 from crm_tasks.messages.service import attachments, reading, sending
@@ -21,8 +24,15 @@ from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
 from crm_tasks.templates import service as templates
 from crm_tasks.templates import sync as template_sync
+from crm_tasks.workspaces import credentials
 
 log = get_logger(__name__)
+
+
+@signals.worker_ready.connect
+def _keep_credentials(sender: Any, **_: Any) -> None:
+    if Queue.MESSAGES in sender.controller.app.amqp.queues.consume_from:
+        credentials.begin()
 
 
 @app.task(name="messages.receive")
@@ -65,7 +75,7 @@ def send(message_id: str) -> None:
     result = order.provider.send(order.sender, order.message)
     if isinstance(result, Refusal):
         with transaction() as session:
-            outcome = sending.refused(session, wanted, claim, result)
+            outcome = sending.refused(session, wanted, claim, result, sender=order.sender)
         raise outcome
     record(lambda session: sending.record(session, wanted, result))
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crm_tasks.core.crypto import Encrypted
-from crm_tasks.core.db import Base
+from crm_tasks.core.db import Base, now
 from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, Texts, state_check
 
 
@@ -53,6 +53,8 @@ class Channel(Base):
     display_phone_number: Mapped[str | None]
     # The secrets that its provider needs; app_secrets (newest first) are two while one is exchanged.
     credentials: Mapped[dict[str, Any]] = mapped_column(Encrypted)
+    # When they were last changed: the newer ones win when they are restored.
+    credentials_at: Mapped[CreatedAt]
     # Names of the app secrets, so that an event can say which one signed it.
     signed_by: Mapped[Texts]
     unknown_policy: Mapped[UnknownPolicy] = mapped_column(Choice(UnknownPolicy), server_default=UnknownPolicy.HOLD)
@@ -63,6 +65,12 @@ class Channel(Base):
         sa.UniqueConstraint("kind", "phone_number_id"),
         sa.Index("ix_channels_waba_id", "waba_id"),
     )
+
+
+@sa.event.listens_for(Channel, "before_update")
+def _date_credentials(_mapper: Any, _connection: Any, changed: Channel) -> None:
+    if sa.inspect(changed).attrs.credentials.history.has_changes():
+        changed.credentials_at = now()  # an expression, until it is written
 
 
 class Policy(Base):

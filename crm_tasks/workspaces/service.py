@@ -211,18 +211,23 @@ def rotate_app_secret(session: Session, workspace_id: uuid.UUID, channel_id: uui
     return found
 
 
-def replace_token(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, token: str) -> Channel:
-    """Give a channel a new access token in place of the present one.
+def rotate_credentials(
+    session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, values: Mapping[str, Any]
+) -> Channel:
+    """Replace secrets of a channel by name: used from the next message on.
 
     Raises:
-        NotFound: no such channel. Invalid: no token, or a channel that has none.
+        NotFound: no such channel. Invalid: nothing was given, or a name that is no secret of this kind.
     """
-    if not token.strip():
-        raise Invalid("The new access token is empty.", fields=[FieldError("access_token", "This is needed.")])
     found = channel(session, workspace_id, channel_id)
-    if "access_token" not in found.credentials:
-        raise Invalid(f"A channel of kind {found.kind} has no access token.", code="no_access_token")
-    found.credentials = {**found.credentials, "access_token": token.strip()}
+    names = [need.name for need in registry.provider(found.kind).needs if need.secret and need.name != "app_secret"]
+    problems = [FieldError(name, f"Use {' or '.join(names)}.") for name in values if name not in names]
+    problems += [FieldError(name, "This is empty.") for name, value in values.items() if not str(value).strip()]
+    if problems or not values:
+        raise Invalid(
+            "The credentials cannot be changed like this.", fields=problems or [FieldError("set", "Name one.")]
+        )
+    found.credentials = {**found.credentials, **{name: str(value).strip() for name, value in values.items()}}
     return found
 
 

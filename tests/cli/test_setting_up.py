@@ -85,12 +85,11 @@ def test_an_app_secret_is_exchanged_while_both_are_good(demo: Demo) -> None:
 
 
 def test_an_access_token_is_replaced(demo: Demo) -> None:
-    text = said("channel", "set-token", demo.channel_id, "--token", " newer ")
-    assert f"crm hold release channel:{demo.channel_id}" in text
-    assert "newer" not in text.replace("a new access token", "")
+    text = said("channel", "rotate-credentials", demo.channel_id, "--set", "access_token= newer ")
+    assert "newer" not in text
     assert one(Channel).credentials["access_token"] == "newer"
     assert one(Channel).credentials["app_secrets"] == [demo.app_secret]
-    assert "This is needed." in complaint("channel", "set-token", demo.channel_id, "--token", " ")
+    assert "This is empty." in complaint("channel", "rotate-credentials", demo.channel_id, "--set", "access_token= ")
 
 
 def test_with_several_workspaces_one_must_be_named(demo: Demo) -> None:

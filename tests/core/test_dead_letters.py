@@ -235,6 +235,6 @@ def test_a_dead_letter_stays_until_a_person_decides(empty: None) -> None:
         "UPDATE jobs SET created_at = now() - interval '3 years', finished_at = now() - interval '3 years', "
         "keep = interval '1 day'"
     )
-    for clean in service.chores().values():
-        db.retrying(clean)
+    for what in service.clean_ups():
+        db.retrying(service.step, what)
     assert [row.id for row in jobs()] == kept

@@ -13,6 +13,8 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 def register(app: Flask) -> None:
     """Add the pages."""
+    from webapp.admin import notifications  # noqa: F401  its pages belong to the blueprint
+
     app.register_blueprint(blueprint)
     app.add_template_filter(ago)
     app.add_template_filter(count)

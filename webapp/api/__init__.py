@@ -16,6 +16,7 @@ from webapp.api import (
     jobs,
     media,
     messages,
+    notifications,
     policies,
     queues,
     scheduled,
@@ -44,6 +45,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         holds,
         queues,
         events,
+        notifications,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}

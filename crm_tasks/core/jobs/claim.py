@@ -52,6 +52,8 @@ class Claim:
     progress_at: float = 0.0
     lost: bool = False
     finished: bool = False
+    # What it came to is known and waits for Postgres: not stuck, however long that takes.
+    storing: bool = False
 
     def holds_for(self, seconds: float) -> bool:
         """Say whether the lease surely lasts so long: asked just before a request leaves."""

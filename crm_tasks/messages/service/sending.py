@@ -24,8 +24,11 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
 from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, statuses
 from crm_tasks.messages.service.look import Look, look
+from crm_tasks.notifications import service as notifications
+from crm_tasks.notifications.models import Severity
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
-from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait
+from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait, remedy
+from crm_tasks.workspaces import credentials
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -33,6 +36,7 @@ log = get_logger(__name__)
 
 NEXT_DAY = timedelta(hours=24)
 STOPPED = timedelta(seconds=30)
+SOON = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     to = seen.address()
     if to is None:
         raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
-    channel = session.get_one(Channel, seen.row.channel_id)
+    channel = credentials.channel(session, seen.row.channel_id, digest=seen.row.channel_digest)
     content = attachments.resolved(session, channel, message_id, seen.row.type, seen.row.content)
     if isinstance(content, attachments.Uploads):
         return content
@@ -135,16 +139,22 @@ def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) 
             _unknown(session, message, result.reason)
 
 
-def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) -> Outcome:
-    """Return how the job ends after a clear no; a no to the whole channel holds the channel."""
+def refused(
+    session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal, *, sender: Sender | None = None
+) -> Outcome:
+    """Return how the job ends after a clear no; a no to the whole channel holds the channel.
+
+    Unless that channel (`sender`, as it was asked) has been given new credentials meanwhile: then these are tried.
+    """
     metrics.count("sends_refused")
     message = session.get_one(Message, message_id, with_for_update=True)
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
     medium = outbox.provider_of(session, message).medium
+    if no.action is Action.STOP and sender is not None and _renewed(session, message, sender):
+        return Snooze(SOON, "the channel has new credentials by now", code="new_credentials", detail=no.as_error())
     if no.action is Action.STOP:
-        reason = f"{medium} {no.code}: {no.message}"
-        _stop_channel(session, message, reason, no.passes_after)
+        _stop_channel(session, message, no, medium)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
@@ -154,6 +164,12 @@ def refused(session: Session, message_id: uuid.UUID, claim: Claim, no: Refusal) 
         return Snooze(timedelta(0), f"{no.code}: {no.message}", code="window_closed", detail=no.as_error(times=times))
     failures.follow(session, message, no, at=session.scalar(sa.select(now())))  # type: ignore[arg-type]
     return _outcome(no, times, medium)
+
+
+def _renewed(session: Session, message: Message, sender: Sender) -> bool:
+    """Read the channel from Postgres once more, and say whether it is another than the one that was refused."""
+    credentials.forget(message.channel_id)
+    return workspaces.sender(credentials.channel(session, message.channel_id)) != sender
 
 
 def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
@@ -244,11 +260,37 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     )
 
 
-def _stop_channel(session: Session, message: Message, reason: str, passes_after: timedelta | None) -> None:
-    scope = f"channel:{message.channel_id}"
+def _stop_channel(session: Session, message: Message, no: Refusal, medium: str) -> None:
+    scope, reason = f"channel:{message.channel_id}", f"{medium} {no.code}: {no.message}"
     # Many meet the same no at once; a hold that another transaction is about to commit would not be seen.
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"stop:{scope}"))))
     if not any(hold.scope == scope for hold in holds.listed(session)):
-        until = session.scalar(sa.select(now() + passes_after)) if passes_after else None
+        until = session.scalar(sa.select(now() + no.passes_after)) if no.passes_after else None
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id, expires_at=until)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
+        _tell_of_stop(session, message, no, medium, until)
+
+
+# Of providers whose errors have no table of remedies.
+_REMEDY = "See at the provider what is wrong with the account; new secrets go to `crm channel rotate-credentials`."
+
+
+def _tell_of_stop(session: Session, message: Message, no: Refusal, medium: str, until: datetime | None) -> None:
+    channel = session.get_one(Channel, message.channel_id)
+    what_to_do = remedy(no.code) if medium == "whatsapp" else _REMEDY
+    release = f"the hold: `crm hold release channel:{channel.id}`"
+    end = (
+        f"It ends by itself at {until:%Y-%m-%d %H:%M} UTC, or release {release}."
+        if until
+        else f"Then release {release}."
+    )
+    notifications.notify(
+        session,
+        message.workspace_id,
+        "channel.stopped",
+        title=f"{channel.name} sends no more",
+        text=f"{medium} {no.code}: {no.message}. {what_to_do} {end} Until then its messages wait; none is lost.",
+        severity=Severity.ERROR,
+        subject=f"channel:{channel.id}",
+        link="/admin/",
+    )

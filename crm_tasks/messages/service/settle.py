@@ -12,6 +12,8 @@ from crm_tasks.core.errors import Conflict, NotFound, Snooze
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
 from crm_tasks.messages.service import outbox
+from crm_tasks.notifications import service as notifications
+from crm_tasks.notifications.models import Severity
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
 
 log = get_logger(__name__)
@@ -39,11 +41,26 @@ def settle(session: Session, message_id: uuid.UUID) -> str:
     channel = session.get_one(Channel, message.channel_id)
     if channel.unknown_policy is UnknownPolicy.HOLD:
         log.warning("send.waits_for_a_person", message_id=str(message.id))
+        _tell(session, message, channel)
         return "held"
     if not _echoes_work(session, message):
         raise Snooze(settings().unknown_wait, "no later send on this channel has had its echo yet", code="no_echo")
     _resend(session, message)
     return "resent"
+
+
+def _tell(session: Session, message: Message, channel: Channel) -> None:
+    notifications.notify(
+        session,
+        message.workspace_id,
+        "sends.unknown",
+        title=f"Messages of {channel.name} wait for a decision",
+        text="They left without an answer and may have arrived. Look at the phone or ask the customer, then decide: "
+        "`crm message unknown` lists them, `crm message settle ID --as resend` or `--as failed`.",
+        severity=Severity.WARNING,
+        subject=f"channel:{message.channel_id}",
+        link="/admin/",
+    )
 
 
 def waiting(

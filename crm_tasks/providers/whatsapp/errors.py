@@ -105,6 +105,23 @@ _WAITS = {133015: timedelta(minutes=5), 134101: timedelta(minutes=10)}
 _PASSES = {131064: timedelta(hours=24)}
 
 
+_NEW_KEY = (
+    "Make a new access token in Meta's Business settings and give it to "
+    "`crm channel rotate-credentials ID --set access_token=@FILE`."
+)
+_ACCOUNT = "See what Meta asks for in WhatsApp Manager."
+# What a person is to do about an error that stops a number; the rest is told by the account's pages.
+_REMEDIES = {
+    **dict.fromkeys((0, 104, 190), _NEW_KEY),
+    **dict.fromkeys(
+        (3, 10, 131005), "Give the app the permissions whatsapp_business_messaging and whatsapp_business_management."
+    ),
+    **dict.fromkeys((131042, 134011), "Settle payment and its terms in the billing pages of WhatsApp Manager."),
+    **dict.fromkeys((33, 131045, 133010), "Register the number again with the Cloud API."),
+    131048: "Wait until Meta lifts the limit, and write only to people who asked for it.",
+}
+
+
 def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> Refusal:
     """Return what an error code means; `said` is the provider's own text for codes that we do not know."""
     if code in PERMISSIONS:
@@ -116,6 +133,11 @@ def refusal(code: int, said: str = "", retry_after: timedelta | None = None) -> 
 def is_known(code: Any) -> bool:
     """Say whether the table has this code; ours, of failures without one, are negative."""
     return isinstance(code, int) and (code in TABLE or code in PERMISSIONS or code < 0)
+
+
+def remedy(code: int) -> str:
+    """Return what a person is to do about an error that stops a number."""
+    return _REMEDIES.get(10 if 200 <= code <= 299 else code, _ACCOUNT)
 
 
 def pair_wait(times: int) -> timedelta:

@@ -1,0 +1,40 @@
+"""Notifications as webhooks: signed as Standard Webhooks 1.0.0 says, so that its libraries verify them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from standardwebhooks import Webhook
+
+from crm_tasks.core.errors import Transient
+from crm_tasks.providers import http
+from crm_tasks.providers.http import NoAnswer, NotSent
+
+# Standard Webhooks recommends 15 to 30 s; the queue's time limit is 30 s.
+TIMEOUT = 15.0
+
+
+def post(url: str, body: dict[str, Any], *, secret: str, message_id: str) -> None:
+    """Post one notification.
+
+    Args:
+        secret: `whsec_…`.
+        message_id: the same for every try, by which the receiver knows what it has had.
+
+    Raises:
+        Transient: not answered with 2xx.
+    """
+    raw = orjson.dumps(body)
+    moment = datetime.now(UTC)
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, moment, raw.decode()),
+    }
+    try:
+        answer = http.request("POST", url, data=raw, headers=headers, timeout=TIMEOUT)
+    except (NotSent, NoAnswer) as error:
+        raise Transient(f"the webhook did not answer: {error}", code="webhook_no_answer") from None
+    if not 200 <= answer.status < 300:
+        raise Transient(f"the webhook answered {answer.status}", code=f"webhook_http_{answer.status}")
