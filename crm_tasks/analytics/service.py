@@ -53,6 +53,7 @@ def clean_ups() -> list[CleanUp]:
         _rows("jobs with their own time", Job, timedelta(0), _kept_long_enough),
         _rows("idempotency keys", IdempotencyKey, config.cleanup_retention, lambda at: IdempotencyKey.created_at < at),
         _rows("read notifications", Notification, config.cleanup_retention, lambda at: Notification.read_at < at),
+        CleanUp("media", timedelta(days=config.media_days), media.forget, media.older),
         CleanUp("minutes of old days", rollup.MINUTES_LIVE, lambda session, _: rollup.fold_day(session), _unfolded),
         _rows("old days", JobMinute, history, lambda at: JobMinute.minute < at),
         _rows("processes", Process, PROCESSES_LIVE, _silent),

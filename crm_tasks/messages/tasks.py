@@ -1,5 +1,6 @@
 """Doors of the queue `messages`: open a transaction, call the room, close."""
 
+import time
 import uuid
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -7,7 +8,7 @@ from typing import Any, NoReturn
 from celery import signals
 
 from crm_tasks.celery import app
-from crm_tasks.core import db
+from crm_tasks.core import db, pace
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
@@ -19,6 +20,7 @@ from crm_tasks.messages.service import attachments, reading, sending
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
+from crm_tasks.messages.service.pacing import MARK_AHEAD, Start
 from crm_tasks.providers import http
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
@@ -72,7 +74,9 @@ def send(message_id: str) -> None:
         raise order
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
+    time.sleep(order.start.left)
     result = order.provider.send(order.sender, order.message)
+    sending.heard(order, result)
     if isinstance(result, Refusal):
         with transaction() as session:
             outcome = sending.refused(session, wanted, claim, result, sender=order.sender)
@@ -81,11 +85,20 @@ def send(message_id: str) -> None:
 
 
 def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | Snooze | None:
-    """Mark a message as `sending`; before that, bring its files to a provider that does not know them."""
+    """Mark a message as `sending`; before that, bring its files to a provider that does not know them, and wait for
+    its slot.
+    """
+    start: Start | None = None
     while True:
         with transaction() as session:
-            order = sending.begin(session, message_id, claim)
+            order = sending.begin(session, message_id, claim, start)
+        if isinstance(order, Start):
+            start = order
+            time.sleep(max(0.0, start.left - MARK_AHEAD / 2))
+            continue
         if not isinstance(order, Uploads):
+            if start is not None and not isinstance(order, sending.Order):
+                pace.give_back(start.slot)
             return order
         for upload in order:
             provider_id = uploading.bring(upload)

@@ -162,6 +162,8 @@ class Provider:
         types: the types of message that it takes.
         task: the task that sends; its prefix is its queue.
         per_second: what the provider takes in a second, if nobody says otherwise.
+        pair: at most one message to the same person every so many seconds, after so many at once.
+        too_fast: codes of a refusal that say to slow down.
         window: whether free text needs a customer's message of the last 24 hours.
         medium: what people opt out of: `whatsapp`, `sms` or `email`.
     """
@@ -178,4 +180,6 @@ class Provider:
     measure: Callable[[Mapping[str, Any]], int] | None = None
     task: str = "messages.send"
     per_second: float | None = None
+    pair: tuple[float, int] | None = None
+    too_fast: frozenset[int] = frozenset({-429})
     window: bool = False

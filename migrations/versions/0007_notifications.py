@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_notifications"
-down_revision = "0004_channels"
+down_revision = "0005_pace"
 branch_labels = None
 depends_on = None
 

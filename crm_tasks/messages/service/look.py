@@ -17,8 +17,8 @@ from crm_tasks.providers.provider import Address, Provider
 _LOOK = """
     SELECT crm_now() AS now, m.id, m.workspace_id, m.channel_id, m.conversation_id, m.contact_id, m.state, m.claim_no,
         m.type, m.content, m.category, m.author, m.context_provider_id, m.fallback, m.fallback_of, m.parts, m.trace_id,
-        m.scheduled_for, c.kind, c.settings, md5(c::text) AS channel_digest, v.last_inbound_at, v.human_since, v.human_by,
-        v.group_id, p.time_zone, known.identities,
+        m.scheduled_for, c.kind, c.settings, c.waba_id, md5(c::text) AS channel_digest, v.last_inbound_at,
+        v.human_since, v.human_by, v.group_id, p.time_zone, known.identities,
         (SELECT jsonb_agg(to_jsonb(s) ORDER BY s.id) FROM suppressions s
          WHERE s.workspace_id = m.workspace_id AND s.active AND s.address = ANY(known.values)) AS suppressions,
         (SELECT jsonb_object_agg(r.name, jsonb_build_object('value', r.value, 'set_by', r.set_by))

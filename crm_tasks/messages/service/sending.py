@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
 from crm_tasks.contacts import service as contacts
-from crm_tasks.core import holds, metrics
+from crm_tasks.core import breaker, holds, metrics, pace
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
@@ -22,11 +22,12 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, statuses
+from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, pacing, statuses
 from crm_tasks.messages.service.look import Look, look
+from crm_tasks.messages.service.pacing import Start
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
-from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Sender, Unknown
+from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Result, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait, remedy
 from crm_tasks.workspaces import credentials
 from crm_tasks.workspaces import service as workspaces
@@ -46,28 +47,24 @@ class Order:
     provider: Provider
     sender: Sender
     message: Outgoing
+    start: Start
 
 
-def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snooze | attachments.Uploads | None:
+def begin(
+    session: Session, message_id: uuid.UUID, claim: Claim, start: Start | None = None
+) -> Order | Start | Snooze | attachments.Uploads | None:
     """Take the last look, and mark a message as `sending` by this claim.
 
     Returns what to send; or until when to put it off; or None if there is nothing to send (any more). Files that the
-    provider does not know yet come instead: they are brought first, and then this is asked again.
+    provider does not know yet come instead: they are brought first, and then this is asked again. So does a slot that
+    is still far off: it is waited for with no transaction open, and brought along.
     """
     seen = look(session, message_id, lock=True)
     if seen is None:
         raise Permanent(f"There is no message {message_id}.", code="no_message")
-    if seen.state is MessageState.SENDING and seen.row.claim_no != claim.claim_no:
-        _unknown(session, session.get_one(Message, message_id), "its worker went away while it was being sent")
+    if not _may_be_sent(session, seen, claim):
         return None
-    if seen.state is not MessageState.QUEUED:
-        return None
-    found = gates.findings(session, seen)
-    if any(finding.rule == "window_closed" for finding in found) and _take_template(
-        session, session.get_one(Message, message_id)
-    ):
-        seen = look(session, message_id) or seen
-        found = gates.findings(session, seen)
+    seen, found = _against(session, seen)
     if found:
         return _put_off(session, seen, found)
     to = seen.address()
@@ -77,11 +74,36 @@ def begin(session: Session, message_id: uuid.UUID, claim: Claim) -> Order | Snoo
     content = attachments.resolved(session, channel, message_id, seen.row.type, seen.row.content)
     if isinstance(content, attachments.Uploads):
         return content
+    start = start or pacing.reserve(seen, priority=claim.priority)
+    if not start.slot.reserved:
+        return _put_off(session, seen, [pacing.waiting(seen, start.slot)])
+    if start.left > pacing.MARK_AHEAD:
+        return start
     session.execute(
         sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
         {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
     )
-    return Order(seen.provider, workspaces.sender(channel), _outgoing(seen, to, content))
+    return Order(seen.provider, workspaces.sender(channel), _outgoing(seen, to, content), start)
+
+
+def _may_be_sent(session: Session, seen: Look, claim: Claim) -> bool:
+    """Say whether a message still waits; one that an earlier claim was sending may have left."""
+    if seen.state is MessageState.SENDING and seen.row.claim_no != claim.claim_no:
+        _unknown(session, session.get_one(Message, seen.row.id), "its worker went away while it was being sent")
+    return seen.state is MessageState.QUEUED
+
+
+def _against(session: Session, seen: Look) -> tuple[Look, list[gates.Finding]]:
+    """Return what speaks against sending; where the window is closed, the template that was named takes its turn."""
+    found = gates.findings(session, seen)
+    if any(finding.rule == "window_closed" for finding in found) and _take_template(
+        session, session.get_one(Message, seen.row.id)
+    ):
+        seen = look(session, seen.row.id) or seen
+        found = gates.findings(session, seen)
+    if not found and (broken := pacing.wait_for_breaker(seen)):
+        found = [broken]
+    return seen, found
 
 
 def _take_template(session: Session, message: Message) -> bool:
@@ -126,6 +148,17 @@ def _outgoing(seen: Look, to: Address, content: dict[str, Any]) -> Outgoing:
         contact_id=str(row.contact_id or ""),
         category=row.category,
     )
+
+
+def heard(order: Order, result: Result) -> None:
+    """Tell pace and breaker how the provider fared; of a message's own faults they learn nothing."""
+    channel_id = order.sender.channel_id
+    refusal = result if isinstance(result, Refusal) else None
+    if refusal is not None and refusal.code in order.provider.too_fast:
+        pace.slow_down(pacing.channel_bucket(uuid.UUID(channel_id)))
+        return
+    silent = isinstance(result, Unknown) or (refusal is not None and refusal.action is Action.RETRY)
+    breaker.report(pacing.breaker_key(uuid.UUID(channel_id)), not silent)
 
 
 def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) -> None:

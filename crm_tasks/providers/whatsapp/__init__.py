@@ -34,5 +34,8 @@ PROVIDER = Provider(
     mark_read=client.mark_read,
     # Meta, "Throughput": 80 messages a second, in and out together, until the number is raised.
     per_second=80.0,
+    # Meta, "About the platform": one message to the same user every 6 seconds, up to 45 at once.
+    pair=(6.0, 45),
+    too_fast=frozenset({-429, 130429}),
     window=True,
 )

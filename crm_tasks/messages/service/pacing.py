@@ -1,0 +1,131 @@
+"""When a message may leave: within the provider's limits and the workspace's, all asked at once.
+
+What the provider promises is its limit; a little less is used, as requests reach it at slightly other distances in
+time than those at which they left.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from crm_tasks.core import breaker, db, pace
+from crm_tasks.core.pace import Bucket, Members, Slot
+from crm_tasks.core.pace.buckets import DAY, Limit
+from crm_tasks.core.queues import parse_rate
+from crm_tasks.messages.models import Direction, Message
+from crm_tasks.messages.service.conversations import closes_at
+from crm_tasks.messages.service.gates import Finding
+from crm_tasks.messages.service.look import Look
+from crm_tasks.workspaces.models import Channel
+
+# Of the provider's limit: what is left is for the unevenness of the way there.
+USED = 0.97
+# `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
+MARK_AHEAD = 0.1
+
+
+def channel_bucket(channel_id: uuid.UUID) -> str:
+    """Return the name of a channel's bucket, by which a provider's refusal slows it down."""
+    return f"channel:{channel_id}"
+
+
+def breaker_key(channel_id: uuid.UUID) -> str:
+    """Return the name of a channel's circuit breaker."""
+    return f"channel:{channel_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A slot, and when it is by this process's monotonic clock."""
+
+    slot: Slot
+    due: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self.due - time.monotonic())
+
+
+def reserve(seen: Look, *, priority: int) -> Start:
+    """Reserve one start for a message in everything that limits it."""
+    limits = limits_of(seen)
+    members = any(isinstance(limit, Members) for limit in limits)
+    slot = pace.reserve(limits, priority=priority, member=str(seen.row.contact_id) if members else None)
+    return Start(slot, time.monotonic() + slot.wait.total_seconds())
+
+
+def waiting(seen: Look, slot: Slot) -> Finding:
+    """Return what a slot that is not to be had yet says, as a reason not to send now."""
+    limit = next((limit for limit in limits_of(seen) if limit.name == slot.gate), None)
+    if isinstance(limit, Members):
+        allowed = f"{limit.limit} different people in 24 hours"
+    else:
+        allowed = f"{limit.rate:.3g} a second" if limit else "the limits of this channel"
+    by = seen.policy("rate")
+    set_by = by[1] if by and slot.gate == f"workspace:{seen.row.workspace_id}" else "the channel"
+    return Finding("pace", slot.gate or "all limits together", allowed, set_by, seen.now + slot.wait)
+
+
+def limits_of(seen: Look) -> list[Limit]:
+    """Return everything that limits how soon a message may leave."""
+    row, provider, settings = seen.row, seen.provider, seen.row.settings
+    found: list[Limit] = []
+    if per_second := settings.get("per_second", provider.per_second):
+        found.append(_evenly(channel_bucket(row.channel_id), float(per_second)))
+    if provider.pair is not None and row.contact_id is not None:
+        every, burst = provider.pair
+        # One less at once than the provider takes: the first and the last of a burst travel differently long.
+        found.append(Bucket(f"pair:{row.channel_id}:{row.contact_id}", 1 / every, burst=burst - 1, share=0))
+    if policy := seen.policy("rate"):
+        count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
+        found.append(_evenly(f"workspace:{row.workspace_id}", count / period.total_seconds()))
+    if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
+        portfolio = str(settings.get("portfolio_id") or row.waba_id or row.channel_id)
+        found.append(Members(f"portfolio:{portfolio}", int(people), lambda: _reached(portfolio)))
+    return found
+
+
+def wait_for_breaker(seen: Look) -> Finding | None:
+    """Return why a channel whose provider keeps failing is left alone for a while; None if it may be asked."""
+    wait = breaker.before(breaker_key(seen.row.channel_id))
+    if wait is None:
+        return None
+    return Finding("breaker", "the provider keeps failing", "half of 10 calls in 30 s", "system", seen.now + wait)
+
+
+def _evenly(name: str, per_second: float) -> Bucket:
+    """Return a bucket for a rate; from two a second on there is room for a lane of replies."""
+    return Bucket(name, per_second * USED, burst=2 if per_second >= 20 else 1)
+
+
+def _opens_a_window(seen: Look) -> bool:
+    """Whether the person would be counted: reached outside of a customer service window (Meta, "Messaging limits")."""
+    until = closes_at(seen.row.last_inbound_at)
+    return until is None or until <= seen.now
+
+
+def _reached(portfolio: str) -> Iterable[tuple[str, datetime]]:
+    """Return whom a portfolio's channels may have reached outside a window in the last 24 hours: rather too many."""
+    of_portfolio = sa.func.coalesce(
+        Channel.settings["portfolio_id"].astext, Channel.waba_id, sa.cast(Channel.id, sa.Text)
+    )
+    when = sa.func.coalesce(Message.accepted_at, Message.created_at)
+    query = (
+        sa.select(Message.contact_id, sa.func.max(when))
+        .where(
+            Message.channel_id.in_(sa.select(Channel.id).where(of_portfolio == portfolio)),
+            Message.direction == Direction.OUT,
+            Message.type == "template",
+            Message.contact_id.is_not(None),
+            Message.state.not_in(("queued", "planned", "suppressed", "cancelled")),
+            when > db.now() - DAY,
+        )
+        .group_by(Message.contact_id)
+    )
+    with db.transaction() as session:
+        return [(str(contact_id), at) for contact_id, at in session.execute(query)]
