@@ -73,6 +73,8 @@ class Settings:
     http_retries: int
     http_retry_delays: tuple[float, ...]
     unknown_wait: timedelta
+    email_api_url: str
+    sms_api_url: str
     window_margin: timedelta
 
     media_path: Path
@@ -91,6 +93,8 @@ class Settings:
     alert_smtp_url: str = field(repr=False)
     alert_from: str
 
+    webhook_allow_private: bool
+    webhook_timeout: float
     webhook_max_bytes: int
     ingest_timeout: float
     ingest_queue: int
@@ -107,6 +111,11 @@ class Settings:
     def production(self) -> bool:
         """Whether real customers are behind this process."""
         return self.env == "production"
+
+    @property
+    def outside_url(self) -> str:
+        """Where the outside reaches the web app, without a slash at the end; this machine without PUBLIC_URL."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
 
     @property
     def uses_sandbox(self) -> bool:
@@ -195,6 +204,8 @@ def _values(env: Env, home: Path) -> dict:
         "http_retries": env.int("HTTP_RETRIES", 3, validate=check.Range(0, 10)),
         "http_retry_delays": tuple(env.list("HTTP_RETRY_DELAYS", [1.0, 2.0, 4.0], subcast=float, validate=some) or ()),
         "unknown_wait": _duration(env.int("UNKNOWN_WAIT", 180, validate=check.Range(1))),
+        "email_api_url": env.str("EMAIL_API_URL", ""),
+        "sms_api_url": env.str("SMS_API_URL", ""),
         "window_margin": _duration(env.int("WINDOW_MARGIN", 300, validate=check.Range(0, 3600))),
         "media_path": Path(env.str("MEDIA_PATH", "") or home / "media").expanduser().resolve(),
         "media_hosts": tuple(
@@ -214,6 +225,8 @@ def _values(env: Env, home: Path) -> dict:
         "reply_window": _duration(env.float("REPLY_WINDOW", 0.0, validate=check.Range(0, 600))),
         "alert_smtp_url": env.str("ALERT_SMTP_URL", ""),
         "alert_from": env.str("ALERT_FROM", "crm@localhost", validate=some),
+        "webhook_allow_private": _allows_private(env),
+        "webhook_timeout": env.float("WEBHOOK_TIMEOUT", 15.0, validate=check.Range(1, 25)),
         "webhook_max_bytes": env.int("WEBHOOK_MAX_BYTES", 3 * 1024 * 1024, validate=check.Range(1024)),
         "ingest_timeout": env.float("INGEST_TIMEOUT", 2.0, validate=positive),
         "ingest_queue": env.int("INGEST_QUEUE", 2000, validate=check.Range(1)),
@@ -226,6 +239,12 @@ def _values(env: Env, home: Path) -> dict:
         "cleanup_retention": timedelta(days=env.int("DB_CLEANUP_RETENTION_DAYS", 30, validate=check.Range(1)) or 0),
         "credentials_cache_ttl": _duration(env.int("CREDENTIALS_CACHE_TTL_MS", 300_000, validate=check.Range(1)), 1000),
     }
+
+
+def _allows_private(env: Env) -> bool:
+    """Say whether webhooks may go to plain http and to private addresses: by default where one develops and tests."""
+    given = env.bool("WEBHOOK_ALLOW_PRIVATE", None)
+    return env.str("CRM_ENV", "development") in ("development", "test") if given is None else given
 
 
 def _duration(value: float | None, per_second: int = 1) -> timedelta:
@@ -248,12 +267,18 @@ def _contradictions(values: dict) -> list[str]:
     found = [f"{name.upper()}: Not a URL." for name in urls if not urlsplit(values[name]).scheme]
     if not values["broker_url"].startswith(("redis", "amqp", "unix")):
         found.append("BROKER_URL: Must begin with redis://, rediss:// or amqp://.")
+    if values["sms_api_url"] and not values["sms_api_url"].startswith(("https://", "http://")):
+        found.append("SMS_API_URL: Must begin with https:// or http://.")
     if values["lease_renewal"] * 2 > values["lease"]:
         found.append("LEASE_RENEWAL: Must be at most half of LEASE, so that one lost renewal does no harm.")
     if timedelta(seconds=values["http_timeout"]) >= values["lease"] - values["lease_renewal"]:
         found.append("HTTP_TIMEOUT: Must be less than LEASE - LEASE_RENEWAL, or no send could be sure of its lease.")
     if values["unknown_wait"] < values["lease"] + timedelta(seconds=values["http_timeout"]):
         found.append("UNKNOWN_WAIT: Must exceed LEASE + HTTP_TIMEOUT, or a send still under way could be repeated.")
+    if values["webhook_allow_private"] and values["env"] == "production":
+        found.append(
+            "WEBHOOK_ALLOW_PRIVATE: Refused in production: customers could reach the network behind this system."
+        )
     if values["media_timeout"] >= values["queues"]["messages"].time_limit:
         found.append("MEDIA_TIMEOUT: Must be less than QUEUE_MESSAGES_TIME_LIMIT, in which a file is fetched.")
     if values["alert_smtp_url"] and not _is_smtp(values["alert_smtp_url"]):

@@ -5,15 +5,18 @@ from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
+from crm_tasks.email import models as email
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
 from crm_tasks.notifications import models as notifications
 from crm_tasks.templates import models as templates
+from crm_tasks.webhooks import models as webhooks
 from crm_tasks.workspaces import models as workspaces
 
 __all__ = [
     "Base",
     "contacts",
+    "email",
     "idempotency",
     "jobs",
     "media",
@@ -21,5 +24,6 @@ __all__ = [
     "notifications",
     "pace",
     "templates",
+    "webhooks",
     "workspaces",
 ]

@@ -9,7 +9,7 @@ import crm_tasks.celery
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.jobs import registry
-from webapp import admin, api, errors, headers, health, home, inbound, login
+from webapp import admin, api, errors, headers, health, home, inbound, login, unsubscribe
 
 
 def create_app() -> Flask:
@@ -20,11 +20,12 @@ def create_app() -> Flask:
     assert crm_tasks.celery.app.main
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
+    api.register(app)  # before the login, which would read a body before anybody has shown a key
     login.register(app)
-    for room in (health, home, api, admin):
+    for room in (health, home, admin, unsubscribe):
         room.register(app)
     errors.register(app)  # last: what a library registered for itself gives way
-    login.exempt(app, *api.BLUEPRINTS)
+    login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)
     doors = inbound.create_app(settings().webhook_max_bytes)
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors})  # type: ignore[method-assign]
     return app

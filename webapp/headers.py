@@ -54,8 +54,13 @@ def _end(response: Response) -> Response:
     if "started" in g:
         response.headers["X-Request-Id"] = g.request_id
         ms = round((time.perf_counter() - g.started) * 1000, 1)
-        log.info("http.request", method=request.method, path=request.path, status=response.status_code, ms=ms)
+        log.info("http.request", method=request.method, path=_path(), status=response.status_code, ms=ms)
     return response
+
+
+def _path() -> str:
+    """Return the path; of a link that lets whoever has it act for a person, only which kind it is."""
+    return "/u/…" if request.path.startswith("/u/") else request.path
 
 
 def _forget(_error: BaseException | None) -> None:

@@ -12,6 +12,7 @@ from crm_tasks.core.db import changed
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Conversation, Direction, Message
 from crm_tasks.messages.service import history, outbox
+from crm_tasks.providers import registry, sms_parts
 from crm_tasks.providers.llm import Turn
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -79,8 +80,11 @@ def answer(session: Session, asked: Question, text: str) -> uuid.UUID | None:
     if not changed(claimed):
         return None
     first = session.get_one(Message, asked.message_ids[0])
-    new = outbox.NewMessage(type="text", content={"body": text[:_MAX_ANSWER]}, author="ai", priority=2)
     channel = session.get_one(Channel, first.channel_id)
+    text = text[:_MAX_ANSWER]
+    if registry.provider(channel.kind).medium == "sms":
+        text = sms_parts.shortened(text)
+    new = outbox.NewMessage(type="text", content={"body": text}, author="ai", priority=2)
     outbox.send_in(session, channel, asked.conversation_id, first.contact_id, new, message_id=answer_id)
     return answer_id
 

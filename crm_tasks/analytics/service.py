@@ -21,7 +21,11 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import Job, JobMinute, JobState, Process
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.types import id_floor
+from crm_tasks.media.models import Media
+from crm_tasks.media.service import files
 from crm_tasks.notifications.models import Notification
+from crm_tasks.webhooks.models import Event
+from crm_tasks.webhooks.service import history as webhooks
 
 # Rows of one transaction.
 BATCH = 5_000
@@ -53,7 +57,8 @@ def clean_ups() -> list[CleanUp]:
         _rows("jobs with their own time", Job, timedelta(0), _kept_long_enough),
         _rows("idempotency keys", IdempotencyKey, config.cleanup_retention, lambda at: IdempotencyKey.created_at < at),
         _rows("read notifications", Notification, config.cleanup_retention, lambda at: Notification.read_at < at),
-        CleanUp("media", timedelta(days=config.media_days), media.forget, media.older),
+        CleanUp("media", timedelta(days=config.media_days), files.forget, partial(_count, Media, _older(Media))),
+        CleanUp("events of webhooks", config.cleanup_retention, webhooks.forget, partial(_count, Event, _older(Event))),
         CleanUp("minutes of old days", rollup.MINUTES_LIVE, lambda session, _: rollup.fold_day(session), _unfolded),
         _rows("old days", JobMinute, history, lambda at: JobMinute.minute < at),
         _rows("processes", Process, PROCESSES_LIVE, _silent),
@@ -130,6 +135,11 @@ def _jobs_of(queue: Queue) -> CleanUp:
 
 def _kept_long_enough(moment: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(Job.keep.is_not(None), Job.state.in_(_OVER), Job.finished_at + Job.keep < moment)
+
+
+def _older(model: type[Any]) -> Callable[[datetime], sa.ColumnElement[bool]]:
+    """Return the condition that a row was made before a moment, by its id."""
+    return lambda moment: model.id < id_floor(moment)
 
 
 def _silent(_: datetime) -> sa.ColumnElement[bool]:

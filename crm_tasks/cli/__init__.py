@@ -24,6 +24,7 @@ COMMANDS = {
     "notification": ("notification", "What people should know: see, mark as read"),
     "policy": ("policy", "Quiet hours, caps, prices, budget, rate"),
     "suppression": ("suppression", "Who does not want to be written to"),
+    "webhook": ("webhook", "Webhooks to the businesses' own systems"),
     "events": ("events", "Webhook requests that were put aside: see, replay"),
     "ring": ("ring", "Ring everything that is due, now"),
     "cleanup": ("cleanup", "Remove what is older than its retention, or show it"),

@@ -141,7 +141,7 @@ def kinds() -> None:
     print_table(
         ("kind", "needs", "what it is"),
         [
-            (kind.kind, need.name if need.required and need.default is None else f"[{need.name}]", need.what)
+            (kind.kind, need.name if need.required and need.default is None else f"({need.name})", need.what)
             for kind in PROVIDERS.values()
             for need in kind.needs
         ],

@@ -7,6 +7,7 @@ import click
 from crm_tasks.cli.shown import ID, as_json, moment, print_json, print_table
 from crm_tasks.core import crypto
 from crm_tasks.core.db import transaction
+from crm_tasks.webhooks.service import endpoints as webhooks
 from crm_tasks.workspaces import service
 
 _workspace = click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
@@ -68,5 +69,5 @@ def encryption() -> None:
 def rotate() -> None:
     """Encrypt every credential with the first of ENCRYPTION_KEYS; the older keys can then be taken out."""
     with transaction() as session:
-        rows = service.reencrypt(session)
-    click.echo(f"{rows} channels are encrypted with the first key.")
+        rows, endpoints = service.reencrypt(session), webhooks.reencrypt(session)
+    click.echo(f"{rows} channels and {endpoints} webhook endpoints are encrypted with the first key.")

@@ -19,6 +19,8 @@ from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
+from crm_tasks.webhooks.models import EventType
+from crm_tasks.webhooks.service.publishing import publish
 
 log = get_logger(__name__)
 
@@ -168,13 +170,16 @@ def _note(
         Suppression.changed_at < statement.excluded.changed_at,
         sa.and_(Suppression.changed_at == statement.excluded.changed_at, statement.excluded.active),
     )
-    session.execute(
+    changed = session.execute(
         statement.on_conflict_do_update(
             index_elements=["workspace_id", "address", "medium", "scope"],
             set_={name: statement.excluded[name] for name in ("active", "changed_at", "reason", "actor", "evidence")},
             where=newer,
-        )
-    )
+        ).returning(Suppression.id)
+    ).first()
+    if changed is not None and active:
+        data = {name: shared[name] for name in ("address", "medium", "scope", "reason")}
+        publish(session, workspace_id, EventType.CONTACT_OPTED_OUT, data, at=moment)
     log.info("consent.noted", medium=medium, scope=scope, active=active, reason=reason, actor=actor)
 
 

@@ -44,6 +44,8 @@ COUNTERS = {
     "sends_unknown": "Sends that ended without a clear answer",
     "cleaned_rows": "Rows that the nightly clean-up removed",
     "sends_suppressed": "Messages that a rule of the last look has ended",
+    "deliveries_done": "Outgoing webhooks that their endpoint took",
+    "deliveries_failed": "Requests of outgoing webhooks that failed",
 }
 
 _counts: Counter[str] = Counter()

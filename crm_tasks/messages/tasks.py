@@ -2,10 +2,12 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from celery import signals
+from sqlalchemy.orm import Session
 
 from crm_tasks.celery import app
 from crm_tasks.core import db, pace
@@ -29,6 +31,8 @@ from crm_tasks.templates import sync as template_sync
 from crm_tasks.workspaces import credentials
 
 log = get_logger(__name__)
+Begin = Callable[[Session, uuid.UUID, Claim, Start | None], sending.Order | Start | Snooze | attachments.Uploads | None]
+Also = Callable[[Session, sending.Order, Refusal], None]
 
 
 @signals.worker_ready.connect
@@ -65,9 +69,19 @@ def _receive_alone(event_id: uuid.UUID) -> None:
 
 @app.task(name="messages.send", follow=sending.follow)
 def send(message_id: str) -> None:
-    """Send one message. The provider is called with no transaction open."""
-    wanted, claim = uuid.UUID(message_id), job()
-    order = _begin(wanted, claim)
+    """Send one message."""
+    deliver(uuid.UUID(message_id))
+
+
+def deliver(wanted: uuid.UUID, *, begin: Begin = sending.begin, also: Also | None = None) -> None:
+    """Send one message by the job at hand. The provider is called with no transaction open.
+
+    Args:
+        begin: takes the last look and marks the message, as `sending.begin` does.
+        also: what a room keeps of a clear no beside the rest.
+    """
+    claim = job()
+    order = _begin(wanted, claim, begin)
     if order is None:
         return
     if isinstance(order, Snooze):
@@ -80,18 +94,20 @@ def send(message_id: str) -> None:
     if isinstance(result, Refusal):
         with transaction() as session:
             outcome = sending.refused(session, wanted, claim, result, sender=order.sender)
+            if also is not None:
+                also(session, order, result)
         raise outcome
     record(lambda session: sending.record(session, wanted, result))
 
 
-def _begin(message_id: uuid.UUID, claim: Claim) -> sending.Order | Snooze | None:
+def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order | Snooze | None:
     """Mark a message as `sending`; before that, bring its files to a provider that does not know them, and wait for
     its slot.
     """
     start: Start | None = None
     while True:
         with transaction() as session:
-            order = sending.begin(session, message_id, claim, start)
+            order = begin(session, message_id, claim, start)
         if isinstance(order, Start):
             start = order
             time.sleep(max(0.0, start.left - MARK_AHEAD / 2))

@@ -4,7 +4,6 @@ import secrets
 import uuid
 from base64 import b64encode
 from typing import Any
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from email_validator import EmailNotValidError, validate_email
@@ -13,9 +12,9 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
 from crm_tasks.notifications.models import NotificationTarget, Severity, TargetKind
+from crm_tasks.providers import outbound
 
 MOST = 20
-_LONGEST = 2_000
 
 
 def listed(session: Session, workspace_id: uuid.UUID | None) -> list[NotificationTarget]:
@@ -101,14 +100,8 @@ def _checked(kind: TargetKind, address: str) -> str:
 
 
 def _url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
-    except ValueError:
-        usable = False
-    if not usable or len(url) > _LONGEST or not url.isascii() or not url.isprintable() or " " in url:
-        remedy = "Write a whole address such as https://example.com/hook, without a password in it."
-        raise Invalid("This is not an address of a webhook.", fields=[FieldError("address", remedy)])
+    if problem := outbound.problem(url):
+        raise Invalid("This is not an address of a webhook.", fields=[FieldError("address", problem)])
     return url
 
 

@@ -8,7 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.messages.models import EventState, InboundEvent, Message, StatusEvent
+from crm_tasks.messages.service import callbacks
+from crm_tasks.messages.service.receive import WHATSAPP
 from crm_tasks.prove.invariant import Invariant, rows
+from crm_tasks.providers.provider import Inbound
 from crm_tasks.providers.whatsapp import webhook
 from crm_tasks.providers.whatsapp.webhook import InboundMessage, Status
 from crm_tasks.workspaces.models import Channel
@@ -60,7 +63,7 @@ def _pages(session: Session) -> Iterator[Sequence[sa.Row]]:
     """Yield the applied events, the oldest first."""
     after = uuid.UUID(int=0)
     while True:
-        query = sa.select(InboundEvent.id, InboundEvent.body).where(
+        query = sa.select(InboundEvent.id, InboundEvent.provider, InboundEvent.signed_by, InboundEvent.body).where(
             InboundEvent.id > after, InboundEvent.state == EventState.DONE
         )
         page = session.execute(query.order_by(InboundEvent.id).limit(_AT_ONCE)).all()
@@ -72,12 +75,23 @@ def _pages(session: Session) -> Iterator[Sequence[sa.Row]]:
 
 def _told(session: Session, page: Sequence[sa.Row]) -> Iterator[tuple[uuid.UUID, uuid.UUID, _Update]]:
     """Yield what events tell of channels that are still ours: event, channel, update."""
-    channels = {row.phone_number_id: row.id for row in session.execute(sa.select(Channel.phone_number_id, Channel.id))}
-    for event_id, body in page:
-        for update in webhook.parse(bytes(body)).updates:
-            channel_id = channels.get(update.phone_number_id or "")
+    rows = session.execute(sa.select(Channel.phone_number_id, Channel.id)).all()
+    numbers, channels = {row.phone_number_id: row.id for row in rows}, {row.id for row in rows}
+    for event in page:
+        if event.provider != WHATSAPP:
+            yield from _told_by_callback(event, channels)
+            continue
+        for update in webhook.parse(bytes(event.body)).updates:
+            channel_id = numbers.get(update.phone_number_id or "")
             if isinstance(update, InboundMessage | Status) and channel_id:
-                yield event_id, channel_id, update
+                yield event.id, channel_id, update
+
+
+def _told_by_callback(event: sa.Row, channels: set[uuid.UUID]) -> Iterator[tuple[uuid.UUID, uuid.UUID, _Update]]:
+    channel_id = uuid.UUID(event.signed_by[0])
+    if channel_id in channels:
+        for update in callbacks.read(event.provider, bytes(event.body))[0]:
+            yield event.id, channel_id, callbacks.message(update) if isinstance(update, Inbound) else update
 
 
 INVARIANTS = (

@@ -7,11 +7,7 @@ import orjson
 from standardwebhooks import Webhook
 
 from crm_tasks.core.errors import Transient
-from crm_tasks.providers import http
-from crm_tasks.providers.http import NoAnswer, NotSent
-
-# Standard Webhooks recommends 15 to 30 s; the queue's time limit is 30 s.
-TIMEOUT = 15.0
+from crm_tasks.providers import outbound
 
 
 def post(url: str, body: dict[str, Any], *, secret: str, message_id: str) -> None:
@@ -32,9 +28,8 @@ def post(url: str, body: dict[str, Any], *, secret: str, message_id: str) -> Non
         "webhook-timestamp": str(int(moment.timestamp())),
         "webhook-signature": Webhook(secret).sign(message_id, moment, raw.decode()),
     }
-    try:
-        answer = http.request("POST", url, data=raw, headers=headers, timeout=TIMEOUT)
-    except (NotSent, NoAnswer) as error:
-        raise Transient(f"the webhook did not answer: {error}", code="webhook_no_answer") from None
-    if not 200 <= answer.status < 300:
-        raise Transient(f"the webhook answered {answer.status}", code=f"webhook_http_{answer.status}")
+    reply = outbound.post(url, raw, headers)
+    if reply.status is None:
+        raise Transient(f"the webhook did not answer: {reply.error}", code="webhook_no_answer")
+    if not reply.ok:
+        raise Transient(f"the webhook answered {reply.status}", code=f"webhook_http_{reply.status}")

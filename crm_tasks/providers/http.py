@@ -63,7 +63,7 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
     end = time.monotonic() + (timeout or longest())
     for delay in (*_delays(), None):
         try:
-            return _once(method, url, end, options)
+            return exchange(_session(), method, url, end=end, **options)
         except NotSent as error:
             if delay is None or time.monotonic() + delay >= end:
                 raise
@@ -91,11 +91,30 @@ def _delays() -> tuple[float, ...]:
     return tuple((config.http_retry_delays + (last,) * config.http_retries)[: config.http_retries])
 
 
-def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
+def exchange(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    end: float,
+    most: int = MAX_BODY,
+    cut: bool = False,
+    **options: Any,
+) -> Answer:
+    """Make one request over a session whose adapters are of this module; redirects are not followed.
+
+    Args:
+        end: when all of it must be over, of this process's monotonic clock.
+        most: bytes of the answer's body to read. A longer one is an error; with `cut` its rest is left, and what came
+            is not unpacked, so that a small answer cannot become a large one.
+
+    Raises:
+        NotSent: no connection. NoAnswer: anything after that.
+    """
     with _deadline(end):
         try:
-            with _open(_session(), method, url, end, options) as response:
-                return Answer(response.status_code, response.headers, _read(response))
+            with _open(session, method, url, end, options) as response:
+                return Answer(response.status_code, response.headers, _read(response, most, cut))
         except _FAILURES as error:
             raise _failure(error, end) from None
 
@@ -152,13 +171,15 @@ def _pieces(response: requests.Response, end: float) -> Iterator[bytes]:
         raise _failure(error, end) from None
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: requests.Response, most: int, cut: bool) -> bytes:
     body = bytearray()
-    for chunk in response.iter_content(65_536):
+    for chunk in response.raw.stream(65_536, decode_content=False) if cut else response.iter_content(65_536):
         body += chunk
-        if len(body) > MAX_BODY:
-            raise NoAnswer(f"an answer of more than {MAX_BODY} bytes")
-    return bytes(body)
+        if len(body) > most:
+            if cut:
+                break
+            raise NoAnswer(f"an answer of more than {most} bytes")
+    return bytes(body[:most])
 
 
 def _reason(error: BaseException, end: float) -> str:
@@ -212,10 +233,25 @@ class _SSLPool(HTTPSConnectionPool):
     ConnectionCls = _SSLConnection
 
 
-class _Adapter(HTTPAdapter):
+class Adapter(HTTPAdapter):
+    """Connections that keep to the deadline of `exchange`, and know whether a request has left."""
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Use them."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SSLPool}
+
+
+def new_session(**adapters: HTTPAdapter) -> requests.Session:
+    """Return a session that speaks these schemes and no other, and knows nothing of the environment."""
+    made = requests.Session()
+    # Proxies and .netrc of the environment have no business with customers' messages.
+    made.trust_env = False
+    made.headers["User-Agent"] = f"whatsapp-crm/{crm_tasks.__version__}"
+    made.adapters.clear()
+    for scheme, adapter in adapters.items():
+        made.mount(f"{scheme}://", adapter)
+    return made
 
 
 _shared: requests.Session | None = None
@@ -227,14 +263,8 @@ def _session() -> requests.Session:
     if _shared is None:
         with _lock:
             if _shared is None:
-                made = requests.Session()
-                # Proxies and .netrc of the environment have no business with customers' messages.
-                made.trust_env = False
-                made.headers["User-Agent"] = f"whatsapp-crm/{crm_tasks.__version__}"
-                adapter = _Adapter(pool_connections=POOL, pool_maxsize=POOL, max_retries=0)
-                made.mount("http://", adapter)
-                made.mount("https://", adapter)
-                _shared = made
+                adapter = Adapter(pool_connections=POOL, pool_maxsize=POOL, max_retries=0)
+                _shared = new_session(http=adapter, https=adapter)
     return _shared
 
 

@@ -64,6 +64,8 @@ class Refusal:
     retry_after: timedelta | None = None
     # After which a stop of the channel ends by itself; None if a person must end it.
     passes_after: timedelta | None = None
+    # What it says about the person, as in `Report`.
+    verdict: str | None = None
 
     def as_error(self, *, times: int = 1) -> dict[str, Any]:
         """Return what a message remembers of it."""
@@ -93,7 +95,8 @@ Result = Accepted | Refusal | Unknown
 class Report:
     """What a provider says later of a message that it accepted.
 
-    `status` is one of sent, delivered, read, played, failed; `provider_id` or our own `message_id` says of which.
+    `status` is one of sent, delivered, read, played, failed (any other is kept and changes nothing); `provider_id` or
+    our own `message_id` says of which.
     """
 
     status: str
@@ -102,7 +105,8 @@ class Report:
     recipient: str = ""
     at: datetime | None = None
     error: Mapping[str, Any] | None = None
-    # What the failure says about the person: `bounced` and `complained` end up in the list of suppressions.
+    # What it says about the person: `bounced`, `complained` and `unsubscribed` end up in the list of suppressions;
+    # after `bounced` and `unreachable` the next channel of the message is tried.
     verdict: str | None = None
 
 
@@ -118,7 +122,10 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A request that a provider made to us, as it came. `url` is the one it was told to call."""
+    """A request that a provider made to us, as it came.
+
+    `url` is the one it was told to call, with its query; the names of `headers` are found in any case.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -154,7 +161,7 @@ class Provider:
     Args:
         send: sends one message, once; with no transaction open.
         verify: says whether a callback is the provider's.
-        parse: reads a callback that was verified; may raise `Malformed`.
+        parse: reads the body of a callback that was verified; may raise `Malformed`.
         mark_read: tells a person that a message (by its provider id) was read, maybe also that somebody types; raises
             Transient or Permanent.
         measure: how many parts a message has, where that is what is paid for.
@@ -175,7 +182,7 @@ class Provider:
     needs: Sequence[Need]
     send: Callable[[Sender, Outgoing], Result]
     verify: Callable[[Sender, Callback], bool] | None = None
-    parse: Callable[[Callback], list[Report | Inbound]] | None = None
+    parse: Callable[[bytes], list[Report | Inbound]] | None = None
     mark_read: MarkRead | None = None
     measure: Callable[[Mapping[str, Any]], int] | None = None
     task: str = "messages.send"

@@ -1,10 +1,17 @@
 """The kinds of channel there are. A new provider is one file and one line here."""
 
 from crm_tasks.core.errors import FieldError, Invalid, did_you_mean
-from crm_tasks.providers import whatsapp
+from crm_tasks.providers import mail, sms, twilio, whatsapp
 from crm_tasks.providers.provider import Provider
 
-PROVIDERS: dict[str, Provider] = {provider.kind: provider for provider in (whatsapp.PROVIDER,)}
+ALL = (
+    whatsapp.PROVIDER,
+    sms.PROVIDER,
+    twilio.PROVIDER,
+    mail.SMTP,
+    mail.EMAIL_API,
+)
+PROVIDERS: dict[str, Provider] = {provider.kind: provider for provider in ALL}
 
 
 def provider(kind: str) -> Provider:

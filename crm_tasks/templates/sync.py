@@ -8,21 +8,27 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
+from crm_tasks.notifications import service as notifications
+from crm_tasks.notifications.models import Severity
 from crm_tasks.providers.provider import Sender
 from crm_tasks.providers.whatsapp.templates import COMPONENTS_UPDATE, Change, Listed
 from crm_tasks.templates import shape
 from crm_tasks.templates.models import APPROVED, DELETED, Template
 from crm_tasks.templates.service import ask_sync, of
+from crm_tasks.webhooks.models import EventType
+from crm_tasks.webhooks.service.publishing import publish
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
 
+# What people are told of: nothing is sent with it until somebody has dealt with it.
+_STOPPED = ("PAUSED", "REJECTED", "DISABLED")
 # What a webhook may call a template that goes on being sent: the list says what holds.
 _ASK_AGAIN = ("FLAGGED", "REINSTATED", "UNARCHIVED", "UNPAUSED")
 
@@ -144,5 +150,24 @@ def _set_status(row: Template, status: str, reason: str | None, at: datetime) ->
     before, row.status, row.reason, row.status_at = row.status, status, reason, at
     if status == before:
         return
+    _tell(row)
     record = log.info if status == APPROVED else log.warning
     record("template.status", template=row.name, language=row.language, status=status, before=before, reason=reason)
+
+
+def _tell(row: Template) -> None:
+    """Tell the business's own systems of a new status, and its people of one that stops sending."""
+    session = object_session(row)
+    assert session is not None
+    data = {name: getattr(row, name) for name in ("name", "language", "category", "status", "reason")}
+    publish(session, row.workspace_id, EventType.TEMPLATE_UPDATED, {"template_id": row.id, **data}, at=row.status_at)
+    if row.status in _STOPPED:
+        notifications.notify(
+            session,
+            row.workspace_id,
+            "template.stopped",
+            title=f"The template {row.name} ({row.language}) is {row.status.lower()}",
+            text=f"{row.reason or 'The provider gives no reason'}. Until it is approved nothing is sent with it.",
+            severity=Severity.WARNING,
+            subject=f"template:{row.id}",
+        )

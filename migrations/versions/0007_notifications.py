@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_notifications"
-down_revision = "0005_pace"
+down_revision = "0006_webhooks"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,7 @@
 """`crm workspace`, `channel`, `key` and `user`: setting a business up, without showing a secret that is kept."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
@@ -63,6 +64,43 @@ def test_secrets_of_a_channel_can_come_from_the_environment(demo: Demo) -> None:
     assert one(Channel, Channel.phone_number_id == "777").credentials["access_token"] == "t"
 
 
+def test_a_channel_of_another_kind_is_added_with_what_it_needs(demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("of-the-callbacks\n")
+    options = (
+        "--set",
+        "token=the-token",
+        "--set",
+        f"callback-secret=@{tmp_path / 'secret'}",
+        "--set",
+        "idempotent=true",
+    )
+    shown = data(
+        "channel", "add", "--kind", "sms", "--name", "SMS", "--base-url", "https://sms.example.test/", *options
+    )
+    assert (shown["kind"], shown["base_url"], shown["settings"]) == (
+        "sms",
+        "https://sms.example.test",
+        {"idempotent": "true"},
+    )
+    kept = one(Channel, Channel.kind == "sms")
+    assert kept.credentials == {"token": "the-token", "callback_secret": "of-the-callbacks"}
+    assert "the-token" not in str(shown) + said("channel", "list")
+    assert "  token: This is needed. The bearer token" in complaint("channel", "add", "--kind", "sms", "--name", "SMS")
+    assert "  nonsense: A channel of kind sms has no such value." in complaint(
+        "channel", "add", "--kind", "sms", "--name", "SMS", "--set", "token=t", "--set", "nonsense=1"
+    )
+
+
+def test_the_kinds_say_what_they_need(empty: None) -> None:
+    lines = {tuple(line.split()[:2]) for line in said("channel", "kinds").splitlines()}
+    assert {
+        ("sms", "token"),
+        ("sms", "(callback_secret)"),
+        ("twilio", "account_sid"),
+        ("whatsapp", "(waba_id)"),
+    } <= lines
+
+
 def test_a_number_has_one_channel(demo: Demo) -> None:
     said("channel", "add", *CHANNEL)
     assert complaint("channel", "add", *CHANNEL) == "crm: The number 777 belongs to a channel already.\n"
@@ -115,7 +153,7 @@ def test_an_encryption_key_is_new_each_time_and_can_be_rotated_to(demo: Demo) ->
     first, second = said("key", "encryption"), said("key", "encryption")
     assert first != second
     ((before,),) = execute("SELECT credentials FROM channels")
-    assert said("key", "rotate") == "1 channels are encrypted with the first key.\n"
+    assert said("key", "rotate") == "1 channels and 0 webhook endpoints are encrypted with the first key.\n"
     ((after,),) = execute("SELECT credentials FROM channels")
     assert bytes(before) != bytes(after)
     assert one(Channel).credentials["access_token"] == demo.access_token

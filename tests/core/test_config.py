@@ -158,3 +158,17 @@ def test_every_variable_is_in_the_example() -> None:
     example = (ROOT / ".env.example").read_text()
     listed = set(re.findall(r"^#?\s*([A-Z][A-Z0-9_]+)=", example, re.M))
     assert {name for name in variables() if "QUEUE_" not in name or name == "QUEUE_CONCURRENCY"} - listed == set()
+
+
+@pytest.mark.parametrize(
+    ("env", "allowed"), [("development", True), ("test", True), ("staging", False), ("production", False)]
+)
+def test_webhooks_reach_private_addresses_only_where_one_develops(
+    monkeypatch: pytest.MonkeyPatch, env: str, allowed: bool
+) -> None:
+    assert load(monkeypatch, **{**PRODUCTION, "CRM_ENV": env}).webhook_allow_private is allowed
+
+
+def test_production_refuses_webhooks_to_private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "WEBHOOK_ALLOW_PRIVATE: " in problems(monkeypatch, **PRODUCTION, WEBHOOK_ALLOW_PRIVATE="true")
+    assert load(monkeypatch, **{**PRODUCTION, "CRM_ENV": "staging"}, WEBHOOK_ALLOW_PRIVATE="true").webhook_allow_private

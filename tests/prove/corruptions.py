@@ -183,6 +183,13 @@ CORRUPTIONS = (
     ),
     sql("a window that never opened", "windows", "UPDATE conversations SET last_inbound_at = NULL"),
     sql("credentials that no key opens", "credentials", "UPDATE channels SET credentials = '\\x00'"),
+    sql("a delivery that no job makes", "webhook deliveries", "UPDATE webhook_deliveries SET state = 'pending'"),
+    sql(
+        "an event was kept from somebody who wanted it",
+        "webhook events",
+        "DELETE FROM webhook_deliveries WHERE event_id = (SELECT id FROM webhook_events LIMIT 1)",
+    ),
+    sql("a webhook secret that no key opens", "webhook secrets", "UPDATE webhook_endpoints SET secret = '\\x00'"),
     outside("the sandbox got nothing", OUTSIDE, lambda sandbox: sandbox.control("DELETE", "state")),
     outside("the sandbox got what is not ours", OUTSIDE, partial(_send, str(new_id()))),
     outside("the sandbox got a message twice", "received once", partial(_send, None)),

@@ -14,6 +14,7 @@ from crm_tasks.core.jobs import registry
 from crm_tasks.core.jobs.claim import claim
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages.models import Direction, Message
+from crm_tasks.webhooks.service import endpoints
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Workspace
 from tests import payloads
@@ -29,14 +30,20 @@ _WHEN = {
     "messages": ("created_at", "occurred_at", "accepted_at"),
     "inbound_events": ("received_at",),
     "status_events": ("created_at",),
+    "webhook_endpoints": ("wants_since",),
+    "webhook_events": ("created_at",),
+    "webhook_deliveries": ("created_at",),
 }
 
 
-def conversation(sandbox: Sandbox) -> Demo:
-    """Let a customer ask, and the assistant answer, ten minutes ago."""
+def conversation(sandbox: Sandbox, receiver_url: str) -> Demo:
+    """Let a customer ask, and the assistant answer, ten minutes ago; a system of the business is told all of it."""
     sandbox.quiet()
     demo = make_demo(base_url=sandbox.url)
+    new = endpoints.NewEndpoint(url=receiver_url, events=["*"], rate=endpoints.MAX_RATE)
     with db.transaction() as session:
+        endpoints.add(session, demo.workspace_id, new, actor="a test")
+        session.execute(sa.text("UPDATE webhook_endpoints SET wants_since = wants_since - interval '1 day'"))
         service.set_auto_reply(session, session.get_one(Workspace, demo.workspace_id), on=True)
         session.execute(sa.text("UPDATE workspaces SET auto_reply_since = auto_reply_since - interval '1 day'"))
     _webhook(demo, messages=[payloads.text("Where is my order?")])

@@ -16,13 +16,15 @@ from tests.core.ledger import execute
 from tests.outside import Sandbox
 from tests.prove.corruptions import CORRUPTIONS, Corruption
 from tests.prove.healthy import conversation
+from tests.webhooks.receiver import receiver
 
 
 @pytest.fixture
 def healthy(empty: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """A conversation where all went well; what a test breaks is gone with the rows, save for an index."""
     monkeypatch.setattr(llm, "complete", lambda _turns, **_: llm.Completion("It is on its way.", "test", 7))
-    conversation(sandbox)
+    with receiver() as told:
+        conversation(sandbox, told.url)
     ((index,),) = execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'uq_jobs_serial_key'")
     yield sandbox
     execute("TRUNCATE jobs")

@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from crm_tasks.core import db
+from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
+from crm_tasks.templates import service
 from crm_tasks.templates.models import Template
+from crm_tasks.workspaces.models import Channel
 from tests.core.ledger import in_threads
 from tests.fixtures import Demo
 from tests.messages.apply import rows

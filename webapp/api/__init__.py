@@ -11,6 +11,8 @@ import crm_tasks
 from webapp.api import (
     conversations,
     dead_letters,
+    earlier,
+    email_templates,
     events,
     holds,
     jobs,
@@ -23,6 +25,7 @@ from webapp.api import (
     shapes,
     suppressions,
     templates,
+    webhooks,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -45,10 +48,15 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         holds,
         queues,
         events,
+        earlier,
+        email_templates,
         notifications,
+        webhooks,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
+# 20 MB of files are 27 MB in base64; who may send so much has shown a key first.
+_LARGE = {"messages.send": 30 * 1024 * 1024}
 
 
 class Api(SmorestApi):
@@ -74,7 +82,7 @@ def register(app: Flask) -> None:
     api = Api(app)
     shapes.describe(api)
     for blueprint in BLUEPRINTS:
-        api.register_blueprint(blueprint, url_prefix=PREFIX)
+        api.register_blueprint(blueprint, url_prefix=earlier.PREFIX if blueprint is earlier.blueprint else PREFIX)
     app.before_request(_guard)
     app.add_url_rule(f"{PREFIX}/docs", "api_docs", _docs)
     app.add_url_rule("/static/swagger/<path:name>", "swagger_file", _swagger_file)
@@ -83,6 +91,7 @@ def register(app: Flask) -> None:
 def _guard() -> None:
     if request.blueprint in _NAMES:
         require_key()
+        request.max_content_length = _LARGE.get(request.endpoint or "", request.max_content_length)
 
 
 def _docs() -> str:

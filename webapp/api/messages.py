@@ -4,15 +4,17 @@ import uuid
 from typing import Any
 
 import marshmallow as ma
-from flask import request
+from sqlalchemy.orm import Session
 
-from crm_tasks.core import idempotency
 from crm_tasks.core.db import transaction
+from crm_tasks.email.service import accept as email
+from crm_tasks.messages.models import Category
 from crm_tasks.messages.schemas import MarkReadIn, MarkReadOut, MessageOut, NewMessageSchema, dump_message
-from crm_tasks.messages.service import explain, history, outbox, reading
+from crm_tasks.messages.service import explain, fallback, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
 from webapp.api.conversations import MessagePage
+from webapp.api.once import DOCUMENTED, once
 from webapp.api.paging import PageArgs, decode, page
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ExplanationOut
@@ -30,33 +32,20 @@ class SettleIn(ma.Schema):
 @blueprint.route("/messages", methods=["POST"])
 @blueprint.arguments(NewMessageSchema)
 @blueprint.alt_response(202, schema=MessageOut, description="Accepted: it is kept and will be sent")
-@blueprint.doc(
-    parameters=[
-        {
-            "in": "header",
-            "name": "Idempotency-Key",
-            "schema": {"type": "string", "maxLength": idempotency.MAX_KEY},
-            "description": "The same key and body get the same answer; the key with another body is a 409.",
-        }
-    ]
-)
+@blueprint.doc(parameters=DOCUMENTED)
 def send(new: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Send a message.
 
     Answers at once with the message in state `queued` and its `job_id`; statuses follow as the provider reports them.
     """
-    key = request.headers.get("Idempotency-Key")
-    workspace_id = caller().workspace_id
-    with transaction() as session:
-        if key is not None:
-            earlier = idempotency.begin(session, workspace_id, key, request.get_data())
-            if earlier is not None:
-                return earlier.body, earlier.status
-        message = outbox.send_to(session, workspace_id, new["channel_id"], new["to"], _new_message(new))
-        body = dump_message(message)
-        if key is not None:
-            idempotency.remember(session, workspace_id, key, 202, body)
-    return body, 202
+    workspace_id, made = caller().workspace_id, _new_message(new)
+    send_to = email.send_to if new["type"] == email.TYPE else outbox.send_to
+
+    def make(session: Session) -> dict[str, Any]:
+        fallback.check(session, workspace_id, (made.fallback or {}).get("channels", ()))
+        return dump_message(send_to(session, workspace_id, new["channel_id"], new["to"], made))
+
+    return once(make)
 
 
 @blueprint.route("/messages/<uuid:message_id>")
@@ -114,12 +103,30 @@ def settle(body: dict[str, Any], message_id: uuid.UUID) -> dict[str, Any]:
 def _new_message(new: dict[str, Any]) -> outbox.NewMessage:
     kind = new["type"]
     context = new.get("context") or {}
-    instead = new.get("fallback_template")
     return outbox.NewMessage(
         type=kind,
-        # As customers' cards are kept: an object of which the list is a part.
-        content={kind: new[kind]} if isinstance(new[kind], list) else new[kind],
+        content=_content(new),
         context_id=context.get("message_id"),
         author="api",
-        fallback={"template": instead} if instead else None,
+        category=Category(new.get("category", Category.SERVICE)),
+        scheduled_for=new.get("scheduled_for"),
+        fallback=_fallback(new),
+        metadata=new.get("metadata"),
     )
+
+
+def _fallback(new: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is to be said instead, as it is kept with a message."""
+    given = new.get("fallback", {})
+    ways = [
+        {"channel_id": str(way["channel_id"]), "type": way["type"], "content": _content(way)}
+        for way in given.get("channels", ())
+    ]
+    kept = {"channels": ways, "template": new.get("fallback_template") or given.get("template")}
+    return {name: value for name, value in kept.items() if value} or None
+
+
+def _content(new: dict[str, Any]) -> dict[str, Any]:
+    """Return the object of the type; of customers' cards, as they are kept: an object of which the list is a part."""
+    kind = new["type"]
+    return {kind: new[kind]} if isinstance(new[kind], list) else new[kind]

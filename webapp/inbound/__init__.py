@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from webapp import errors
-from webapp.inbound import whatsapp
+from webapp.inbound import callbacks, whatsapp
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -21,7 +21,9 @@ PREFIX = "/webhooks"
 def create_app(max_bytes: int) -> "WSGIApplication":
     """Make the WSGI app of the doors, which stands at `PREFIX`."""
     app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_bytes
     app.register_blueprint(whatsapp.blueprint)
+    app.register_blueprint(callbacks.blueprint)
     errors.register(app)
 
     def doors(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

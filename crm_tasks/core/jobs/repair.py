@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import now
+from crm_tasks.core.db import changed, now
 from crm_tasks.core.errors import Conflict, Invalid, NotFound
 from crm_tasks.core.jobs import registry, ring
 from crm_tasks.core.jobs.enqueue import ring_after_commit
@@ -56,6 +56,22 @@ def cancel(
         raise Conflict(f"This job has just become {job.state}.", code="job_over")
     _end(session, job, actor, reason or "cancelled")
     return job
+
+
+def cancel_waiting(session: Session, ids: Sequence[uuid.UUID], *, actor: str, reason: str) -> int:
+    """Cancel those of these jobs that wait, and return how many; their domain rows the caller has dealt with."""
+    if not ids:
+        return 0
+    waiting = sa.select(Job.id).where(Job.id.in_(ids), Job.state == JobState.QUEUED).order_by(Job.id).with_for_update()
+    statement = (
+        sa.update(Job)
+        .where(Job.id.in_(waiting))
+        .values(state=JobState.CANCELLED, finished_at=now(), held_by=None, reason=f"{reason} (by {actor})")
+        .execution_options(synchronize_session=False)
+    )
+    cancelled = changed(session.execute(statement))
+    log.info("job.cancelled_waiting", jobs=cancelled, actor=actor)
+    return cancelled
 
 
 def retry(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid.UUID | None = None) -> Job:

@@ -82,6 +82,8 @@ def described(
 
 
 def _words(type: str, content: dict[str, Any]) -> str | None:
+    if type == "email":
+        return content.get("subject")
     return f"[{content.get('name', '')}]" if type == "template" else words(type, content)
 
 

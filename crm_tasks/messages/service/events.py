@@ -9,6 +9,7 @@ from crm_tasks.core.errors import Conflict, NotFound
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import EventState, InboundEvent
+from crm_tasks.messages.service import ingest
 
 log = get_logger(__name__)
 
@@ -56,7 +57,8 @@ def replay(session: Session, event_id: uuid.UUID, *, actor: str) -> uuid.UUID:
     event.state, event.problem = EventState.RECEIVED, None
     session.flush()
     log.info("event.replayed", event_id=str(event_id), actor=actor)
-    return enqueue(session, "messages.receive", args={"event_ids": [event_id]}, unique_key=f"replay:{event_id}")
+    task = ingest.task_of(event.provider)
+    return enqueue(session, task, args={"event_ids": [event_id]}, unique_key=f"replay:{event_id}")
 
 
 def replay_all(session: Session, *, actor: str, after: uuid.UUID | None = None, limit: int = 500) -> list[uuid.UUID]:

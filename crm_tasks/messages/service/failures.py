@@ -13,7 +13,7 @@ from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Conversation, Message, MessageState
-from crm_tasks.messages.service import fallback
+from crm_tasks.messages.service import fallback, verdicts
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import errors
@@ -26,6 +26,9 @@ log = get_logger(__name__)
 def follow(session: Session, message: Message, no: Refusal, *, at: datetime) -> None:
     """Do what follows from a definite no to a message, beside its own failure."""
     channel = session.get_one(Channel, message.channel_id)
+    if no.verdict:
+        evidence = {"message_id": str(message.id), "code": no.code}
+        verdicts.suppress(session, message, no.verdict, evidence=evidence, at=at)
     if no.action is Action.PERSON:
         fallback.take(session, message)
     if registry.provider(channel.kind).medium == "whatsapp":

@@ -4,6 +4,7 @@ Never for a message that is unknown, as it may have arrived.
 """
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,15 +23,16 @@ from crm_tasks.workspaces.models import Channel
 log = get_logger(__name__)
 
 
-def check(session: Session, workspace_id: uuid.UUID, channels: list[dict[str, Any]]) -> None:
+def check(session: Session, workspace_id: uuid.UUID, channels: Sequence[dict[str, Any]]) -> None:
     """Refuse a way out that could never be taken.
 
     Raises:
-        Invalid, NotFound: no such channel here, or it sends no such type.
+        Invalid, NotFound: no such channel here, or it sends no such type, or not so much text.
     """
     for position, way in enumerate(channels):
         channel = workspaces.channel(session, workspace_id, uuid.UUID(way["channel_id"]))
-        kinds = registry.provider(channel.kind).types
+        provider = registry.provider(channel.kind)
+        kinds = provider.types
         if way["type"] not in kinds:
             field = f"fallback.channels.{position}.type"
             raise Invalid(
@@ -38,6 +40,8 @@ def check(session: Session, workspace_id: uuid.UUID, channels: list[dict[str, An
                 code="type_not_supported",
                 fields=[FieldError(field, f"Use one of: {', '.join(kinds)}.")],
             )
+        if provider.measure:
+            provider.measure(way["content"])
 
 
 def take(session: Session, message: Message) -> Message | None:

@@ -9,6 +9,7 @@ from crm_tasks.core import db, metrics
 from crm_tasks.core.groupcommit import GroupCommit
 from crm_tasks.core.jobs.enqueue import NewJob, enqueue_with
 from crm_tasks.core.types import new_id
+from crm_tasks.providers import registry
 
 AT_MOST = 100
 # signed_by comes as one text per event, as arrays of arrays must be rectangular.
@@ -37,9 +38,15 @@ def store(provider: str, body: bytes, signed_by: Sequence[str]) -> uuid.UUID:
         Unavailable: Postgres did not take it in time. The provider sends it again.
     """
     arrived = Arrived(provider, body, signed_by)
-    _committer().put(arrived)
+    _committer(task_of(provider)).put(arrived)
     metrics.count("webhook_events")
     return arrived.id
+
+
+def task_of(provider: str) -> str:
+    """Return the task that applies what a provider sends."""
+    known = registry.PROVIDERS.get(provider)
+    return f"{known.task.partition('.')[0]}.receive" if known else "messages.receive"
 
 
 def _commit(events: Sequence[Arrived]) -> None:
@@ -49,20 +56,21 @@ def _commit(events: Sequence[Arrived]) -> None:
         "bodies": [event.body for event in events],
         "signers": [",".join(event.signed_by) for event in events],
     }
-    job = NewJob(task="messages.receive", args={"event_ids": [event.id for event in events]}, priority=1)
+    task = task_of(events[0].provider)
+    job = NewJob(task=task, args={"event_ids": [event.id for event in events]}, priority=1)
     with db.autocommit() as connection:
         enqueue_with(connection, _STORED, values, job)
 
 
-_made: list[GroupCommit[Arrived]] = []
+_made: dict[str, GroupCommit[Arrived]] = {}
 
 
-def _committer() -> GroupCommit[Arrived]:
-    if not _made:
+def _committer(task: str) -> GroupCommit[Arrived]:
+    """Return the committer of a task: what is committed together is one job."""
+    if task not in _made:
         config = settings()
-        _made.append(
-            GroupCommit(
-                _commit, name="ingest", at_most=AT_MOST, room=config.ingest_queue, timeout=config.ingest_timeout
-            )
+        made: GroupCommit[Arrived] = GroupCommit(
+            _commit, name=f"ingest-{task}", at_most=AT_MOST, room=config.ingest_queue, timeout=config.ingest_timeout
         )
-    return _made[0]
+        _made.setdefault(task, made)
+    return _made[task]

@@ -18,11 +18,16 @@ from crm_tasks.contacts.keywords import Wish, wish
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.messages.models import InboundEvent
 from crm_tasks.messages.service import outbox
+from crm_tasks.providers import registry
 from crm_tasks.providers.whatsapp.webhook import InboundMessage, Preference
 from crm_tasks.workspaces.models import Channel, Policy
 
 POLICY = "keywords"
-MEDIUM = "whatsapp"
+# Who stops SMS gets none at all, as networks have it; who starts again, all of them.
+_SCOPES = {
+    ("sms", Wish.STOP): (SuppressionScope.ALL,),
+    ("sms", Wish.START): (SuppressionScope.ALL, SuppressionScope.MARKETING),
+}
 # Where a tapped button says what it means, by the type of its message.
 _BUTTONS = ("button", "interactive")
 
@@ -47,7 +52,8 @@ def heard(session: Session, channel: Channel, update: InboundMessage, where: Whe
         return False
     before = suppression.of_contact(session, channel.workspace_id, where.contact_id)
     evidence = {"message_id": str(where.message_id), "provider_id": update.id, "word": text}
-    _note(session, channel.workspace_id, where.contact_id, wanted, "keyword", evidence, at)
+    medium = registry.provider(channel.kind).medium
+    _note(session, channel.workspace_id, where.contact_id, medium, wanted, "keyword", evidence, at)
     if wanted is Wish.STOP and not before and rules.get("confirmation"):
         content = {"body": str(rules["confirmation"])}
         new = outbox.NewMessage(type="text", content=content, author="system", priority=2)
@@ -63,30 +69,32 @@ def preferred(
     contact_id = contacts.resolve(session, channel.workspace_id, names, at=at)
     wanted = Wish.STOP if update.stops else Wish.START
     evidence = {"event_id": str(event.id), "webhook": update.raw}
-    _note(session, channel.workspace_id, contact_id, wanted, "user_preferences", evidence, at)
+    _note(session, channel.workspace_id, contact_id, "whatsapp", wanted, "user_preferences", evidence, at)
 
 
 def _note(
     session: Session,
     workspace_id: uuid.UUID,
     contact_id: uuid.UUID,
+    medium: str,
     wanted: Wish,
     reason: str,
     evidence: dict[str, Any],
     at: datetime,
 ) -> None:
     note = suppression.suppress_contact if wanted is Wish.STOP else suppression.allow_contact
-    note(
-        session,
-        workspace_id,
-        contact_id,
-        medium=MEDIUM,
-        scope=SuppressionScope.MARKETING,
-        reason=reason,
-        actor="customer",
-        evidence=evidence,
-        at=at,
-    )
+    for scope in _SCOPES.get((medium, wanted), (SuppressionScope.MARKETING,)):
+        note(
+            session,
+            workspace_id,
+            contact_id,
+            medium=medium,
+            scope=scope,
+            reason=reason,
+            actor="customer",
+            evidence=evidence,
+            at=at,
+        )
 
 
 def _rules(session: Session, workspace_id: uuid.UUID) -> dict[str, Any]:

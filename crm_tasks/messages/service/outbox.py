@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import service as contacts
@@ -17,9 +16,10 @@ from crm_tasks.core.jobs.enqueue import current_trace, enqueue
 from crm_tasks.core.text import storable
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Category, Direction, Message, MessageState
-from crm_tasks.messages.service import admission, attachments
+from crm_tasks.messages.service import admission, attachments, news
 from crm_tasks.messages.service.conversations import conversation, touch
 from crm_tasks.providers import registry
+from crm_tasks.providers.mail import compose
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -38,6 +38,7 @@ class NewMessage:
     Args:
         scheduled_for: not before; what is past is now.
         fallback: what instead: a `template` when the window is closed, `channels` on a definite refusal.
+        metadata: data of the sender's own, kept in the content and passed on where the provider can.
     """
 
     type: str
@@ -49,6 +50,7 @@ class NewMessage:
     scheduled_for: datetime | None = None
     fallback: dict[str, Any] | None = None
     fallback_of: uuid.UUID | None = None
+    metadata: dict[str, Any] | None = None
 
     @property
     def target_id(self) -> str | None:
@@ -93,6 +95,10 @@ def send_in(
             code="type_not_supported",
             fields=[FieldError("type", f"Use one of: {kinds}.")],
         )
+    if new.metadata and provider.medium == "whatsapp":
+        fields = [FieldError("metadata", "Leave this out: it would not be passed on.")]
+        raise Invalid("WhatsApp takes no metadata.", code="no_metadata", fields=fields)
+    content = {**new.content, "metadata": new.metadata} if new.metadata else new.content
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     due = due_at(new.scheduled_for, moment)
     if new.author not in UNHEARD and new.fallback_of is None:
@@ -111,7 +117,7 @@ def send_in(
         direction=Direction.OUT,
         state=MessageState.QUEUED,
         type=new.type,
-        content=storable(new.content),
+        content=storable(content),
         text=text,
         author=new.author,
         occurred_at=moment,
@@ -131,6 +137,8 @@ def send_in(
     message.job_id = enqueue_send(session, message, provider, priority=new.priority, run_at=due)
     session.flush()
     session.refresh(message)
+    updated = news.updated(conversation_id, contact_id, channel.id, moment)
+    news.tell(session, [(channel.workspace_id, updated)])
     return message
 
 
@@ -200,6 +208,6 @@ def email_address(text: str) -> str:
         Invalid: it is none.
     """
     try:
-        return validate_email(text.strip(), check_deliverability=False).normalized.lower()
-    except EmailNotValidError as error:
+        return compose.normal(text)
+    except ValueError as error:
         raise Invalid("This is not an e-mail address.", fields=[FieldError("to", str(error))]) from None

@@ -22,13 +22,15 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import admission, attachments, failures, gates, outbox, pacing, statuses
+from crm_tasks.messages.service import admission, attachments, failures, gates, news, outbox, pacing, statuses
 from crm_tasks.messages.service.look import Look, look
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Provider, Refusal, Result, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait, remedy
+from crm_tasks.webhooks.models import EventType
+from crm_tasks.webhooks.service.publishing import publish
 from crm_tasks.workspaces import credentials
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
@@ -130,6 +132,7 @@ def _put_off(session: Session, seen: Look, found: list[gates.Finding]) -> Snooze
         message.state = MessageState.SUPPRESSED
         message.error = {"code": final[0].rule, "title": final[0].text(), "remedy": final[0].remedy}
         metrics.count("sends_suppressed")
+        news.tell_status(session, message)
         log.info("send.suppressed", message_id=str(message.id), rules=[finding.rule for finding in final])
         return None
     until = max(finding.until for finding in found if finding.until)
@@ -237,6 +240,7 @@ def follow(session: Session, state: JobState, error: BaseException | None, messa
     elif state is JobState.DEAD and message.state in (MessageState.SENDING, MessageState.QUEUED):
         message.state, message.failed_at = MessageState.FAILED, session.scalar(sa.select(now()))
         message.error = message.error or {"code": getattr(error, "code", ""), "title": type(error).__name__}
+        news.tell_status(session, message)
     elif state is JobState.CANCELLED and message.state in (MessageState.QUEUED, MessageState.FAILED):
         message.state = MessageState.CANCELLED
 
@@ -262,10 +266,12 @@ def _accepted(session: Session, message: Message, result: Accepted) -> None:
         return
     message.provider_id = result.provider_id
     message.accepted_at = message.accepted_at or moment
-    message.state = statuses.furthest(message.state, MessageState.ACCEPTED)
+    before, message.state = message.state, statuses.furthest(message.state, MessageState.ACCEPTED)
     if message.state is not MessageState.FAILED:
         message.error = None
     session.flush()
+    if message.state is not before:
+        news.tell_status(session, message)
     statuses.apply_parked(session, message.channel_id, result.provider_id)
     if result.wa_id or result.bsuid:
         _learn(session, message, result, moment)
@@ -282,6 +288,7 @@ def _unknown(session: Session, message: Message, reason: str) -> None:
     message.state = MessageState.UNKNOWN
     message.error = {"code": "unknown", "title": reason, "times": (message.error or {}).get("times", 0) + 1}
     log.warning("send.unknown", message_id=str(message.id), reason=reason)
+    news.tell_status(session, message)
     enqueue(
         session,
         "messages.settle",
@@ -301,6 +308,8 @@ def _stop_channel(session: Session, message: Message, no: Refusal, medium: str) 
         until = session.scalar(sa.select(now() + no.passes_after)) if no.passes_after else None
         holds.place(session, scope, reason=reason, actor="system", workspace_id=message.workspace_id, expires_at=until)
         log.error("channel.stopped", channel_id=str(message.channel_id), reason=reason)
+        data = {"channel_id": message.channel_id, "reason": reason, "until": until}
+        publish(session, message.workspace_id, EventType.CHANNEL_STOPPED, data)
         _tell_of_stop(session, message, no, medium, until)
 
 

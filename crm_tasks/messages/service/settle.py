@@ -11,7 +11,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, NotFound, Snooze
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import outbox
+from crm_tasks.messages.service import news, outbox
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
@@ -91,6 +91,7 @@ def decide(
         _resend(session, message)
     else:
         message.state, message.failed_at = MessageState.FAILED, session.scalar(sa.select(now()))
+        news.tell_status(session, message)
     return message
 
 

@@ -17,8 +17,9 @@ from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import failures
+from crm_tasks.messages.service import failures, news, verdicts
 from crm_tasks.providers.whatsapp.webhook import Status
+from crm_tasks.webhooks.service.publishing import News
 from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
@@ -32,6 +33,7 @@ _REACHED = {
 }
 _STATES = {state.value: state for state in _REACHED}
 Reported = Sequence[tuple[Status, uuid.UUID]]
+Key = tuple[str, str, str, str | None]
 
 
 def apply(session: Session, channel: Channel, reported: Reported) -> None:
@@ -45,22 +47,27 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     known = _known(session, channel.id, reported, messages)
     rows: list[dict[str, Any]] = []
-    failed: list[tuple[Message, dict[str, Any]]] = []
+    heeded: list[tuple[Message, dict[str, Any]]] = []
+    told: list[tuple[uuid.UUID, News]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
         row = _row(channel, status, event_id, message, moment)
-        if _key(status) not in known:
+        is_new = _key(status) not in known
+        if is_new:
             known.add(_key(status))
             rows.append(row)
-            if message is not None and row["status"] == MessageState.FAILED:
-                failed.append((message, row))
-        if message is not None:
-            _raise(message, row)
+        if message is None:
+            continue
+        if is_new:
+            heeded.append((message, row))
+        if _raise(message, row):
+            told.append((message.workspace_id, news.status(message, row["occurred_at"])))
     if rows:
         session.execute(insert(StatusEvent), rows)
     session.flush()
-    for message, row in failed:
-        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
+    news.tell(session, told)
+    for message, row in heeded:
+        _heed(session, channel, message, row)
 
 
 def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> None:
@@ -83,14 +90,18 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
-    for event in parked:
+    told = []
+    names = ("status", "recipient", "occurred_at", "event_id", "detail")
+    rows = [{name: getattr(event, name) for name in names} for event in parked]
+    for event, row in zip(parked, rows, strict=True):
         event.message_id = message.id
-        _raise(message, {"status": event.status, "occurred_at": event.occurred_at, "detail": event.detail})
+        if _raise(message, row):
+            told.append((message.workspace_id, news.status(message, event.occurred_at)))
     session.flush()
+    news.tell(session, told)
     channel = session.get_one(Channel, channel_id)
-    for event in parked:
-        if event.status == MessageState.FAILED:
-            failures.reported(session, channel, message, error_of(event.detail), at=event.occurred_at)
+    for row in rows:
+        _heed(session, channel, message, row)
 
 
 def furthest(current: MessageState, reported: MessageState) -> MessageState:
@@ -156,22 +167,21 @@ def _row(
     }
 
 
-def _key(status: Status) -> tuple[str, str, str]:
+def _key(status: Status) -> Key:
     """Return what makes a report the same as another: providers repeat them."""
-    return status.id, status.status, status.recipient
+    return status.id, status.status, status.recipient, status.detail.get("verdict")
 
 
-def _known(
-    session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]
-) -> set[tuple[str, str, str]]:
+def _known(session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]) -> set[Key]:
     """Return which of these were reported before. The first of its kind, the common case, asks nobody."""
     doubtful = {status.id for status, _ in reported if not _is_first(status, _message_of(status, messages))}
     if not doubtful:
         return set()
-    query = sa.select(StatusEvent.provider_id, StatusEvent.status, StatusEvent.recipient).where(
+    verdict = StatusEvent.detail["verdict"].astext
+    query = sa.select(StatusEvent.provider_id, StatusEvent.status, StatusEvent.recipient, verdict).where(
         StatusEvent.channel_id == channel_id, StatusEvent.provider_id.in_(doubtful)
     )
-    return {(provider_id, name, recipient) for provider_id, name, recipient in session.execute(query)}
+    return {(row[0], row[1], row[2], row[3]) for row in session.execute(query)}
 
 
 def _is_first(status: Status, message: Message | None) -> bool:
@@ -179,12 +189,13 @@ def _is_first(status: Status, message: Message | None) -> bool:
     return message is not None and state is not None and getattr(message, _REACHED[state]) is None
 
 
-def _raise(message: Message, row: dict[str, Any]) -> None:
-    """Let a message show a report; the first report of each status gives its time."""
-    message.provider_id = message.provider_id or row.get("provider_id")
+def _raise(message: Message, row: dict[str, Any]) -> bool:
+    """Let a message show a report; the first report of each status gives its time. True if its state is another."""
+    if row.get("provider_id") != str(message.id):  # a report may know no other id than ours
+        message.provider_id = message.provider_id or row.get("provider_id")
     state = _STATES.get(row["status"])
     if state is None:
-        return
+        return False
     column = _REACHED[state]
     known = getattr(message, column)
     setattr(message, column, min(known, row["occurred_at"]) if known else row["occurred_at"])
@@ -195,7 +206,15 @@ def _raise(message: Message, row: dict[str, Any]) -> None:
         message.error = error_of(row["detail"]) or message.error
     elif further in RANK:
         message.error = None
-    message.state = further
+    before, message.state = message.state, further
+    return further is not before
+
+
+def _heed(session: Session, channel: Channel, message: Message, row: dict[str, Any]) -> None:
+    """Do what follows from a report, once."""
+    verdicts.heed(session, message, row)
+    if row["status"] == MessageState.FAILED:
+        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
 
 
 def error_of(detail: dict[str, Any]) -> dict[str, Any] | None:
