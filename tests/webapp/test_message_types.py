@@ -107,6 +107,7 @@ GOOD: list[tuple[str, Any, str | None]] = [
             button("quick_reply", "1", type="payload", payload="STOP_PROMO"),
             button("copy_code", "2", type="coupon_code", coupon_code="25OFF"),
             button("flow", "3", type="action", action={"flow_token": "t"}),
+            {"type": "limited_time_offer", "parameters": [{"type": "limited_time_offer", "whatever": 1}]},
         ),
         "[order_update]",
     ),
@@ -119,6 +120,7 @@ GOOD: list[tuple[str, Any, str | None]] = [
 
 
 def post(demo: Demo, api: Api, kind: str, content: Any, **more: Any) -> Any:
+    """Send something to somebody who has just written, if it is to somebody."""
     new = {"channel_id": str(demo.channel_id), "to": "+15550001111", "type": kind, kind: content, **more}
     with suppress(Invalid), db.transaction() as session:
         wrote(session, demo, new["to"])
