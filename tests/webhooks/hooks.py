@@ -12,15 +12,13 @@ from crm_tasks.core import task as base
 from crm_tasks.core.jobs import registry
 from crm_tasks.core.jobs.claim import claim
 from crm_tasks.core.jobs.model import Job
-from crm_tasks.core.pace import shared
-from crm_tasks.core.redis import manager
 from crm_tasks.webhooks.models import Attempt, Delivery, Endpoint
 from crm_tasks.webhooks.service import endpoints
 from crm_tasks.webhooks.service.publishing import publish
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.messages.apply import one, rows
-from tests.prove.healthy import _due, _Still
+from tests.prove.healthy import _due, _Still, open_account
 
 NEWS = {"text": "hello"}
 
@@ -39,8 +37,7 @@ def add(demo: Demo, url: str, *events: str, **more: Any) -> Endpoint:
     new = endpoints.NewEndpoint(url=url, events=list(events or ("*",)), **more)
     with db.transaction() as session:
         made = endpoints.add(session, demo.workspace_id, new, actor="a test")
-    # After Valkey was emptied the first start of all waits for two seconds: here that is long ago.
-    manager().client().hset(shared._account(), "since", (manager().client().time()[0] - 60) * 1_000_000)
+    open_account()
     return made
 
 
