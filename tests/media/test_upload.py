@@ -28,6 +28,7 @@ from tests.providers.servers import says, server
 
 def post(demo: Demo, kind: str, content: dict[str, Any], to: str = ANN) -> uuid.UUID:
     with db.transaction() as session:
+        wrote(session, demo, to)
         new = outbox.NewMessage(type=kind, content=content)
         wrote(session, demo, to)
         return outbox.send_to(session, demo.workspace_id, demo.channel_id, to, new).id
