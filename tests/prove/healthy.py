@@ -1,5 +1,6 @@
 """A conversation as it is when all went well, made by the real tasks: asked, answered, sent, delivered, counted."""
 
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -49,7 +50,7 @@ def conversation(sandbox: Sandbox, receiver_url: str) -> Demo:
         session.execute(sa.text("UPDATE webhook_endpoints SET wants_since = wants_since - interval '1 day'"))
         service.set_auto_reply(session, session.get_one(Workspace, demo.workspace_id), on=True)
         session.execute(sa.text("UPDATE workspaces SET auto_reply_since = auto_reply_since - interval '1 day'"))
-    _webhook(demo, messages=[payloads.text("Where is my order?")])
+    _webhook(demo, messages=[payloads.text("Where is my order?", at=int(time.time()))])
     answer = one(Message, Message.direction == Direction.OUT)
     for name in ("sent", "delivered"):
         _webhook(demo, statuses=[payloads.status(answer.provider_id, name)])
