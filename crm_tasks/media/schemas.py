@@ -40,7 +40,7 @@ class MediaFormIn(ma.Schema):
     )
 
 
-class ReasonOut(ma.Schema):
+class MediaErrorOut(ma.Schema):
     """Why a file is not here."""
 
     code = ma.fields.String()
@@ -54,7 +54,7 @@ class MediaOut(ma.Schema):
     channel_id = ma.fields.UUID(allow_none=True)
     direction = ma.fields.String()
     state = ma.fields.String()
-    error = ma.fields.Nested(ReasonOut, allow_none=True)
+    error = ma.fields.Nested(MediaErrorOut, allow_none=True)
     mime_type = ma.fields.String(allow_none=True)
     sniffed_type = ma.fields.String(allow_none=True)
     filename = ma.fields.String(allow_none=True)

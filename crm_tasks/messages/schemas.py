@@ -93,7 +93,7 @@ class NewMessageSchema(ContentsSchema):
             raise ma.ValidationError("Leave this out: a reaction names its message itself.", "context")
 
 
-class ReadIn(ma.Schema):
+class MarkReadIn(ma.Schema):
     """How a message is marked as read."""
 
     typing = ma.fields.Boolean(
@@ -101,7 +101,7 @@ class ReadIn(ma.Schema):
     )
 
 
-class ReadOut(ma.Schema):
+class MarkReadOut(ma.Schema):
     """The job that tells the provider."""
 
     message_id = ma.fields.UUID()

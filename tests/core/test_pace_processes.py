@@ -132,7 +132,7 @@ def plans(draw: st.DrawFn) -> tuple[list[Order], list[list[Any]]]:
 
 
 # Processes at work do not repeat themselves: there is nothing to shrink.
-@settings(max_examples=25, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(plan=plans())
 def test_no_window_of_any_bucket_is_ever_exceeded(
     empty: None, pacers: list[Pacer], plan: tuple[list[Order], list[list[Any]]]

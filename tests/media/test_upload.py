@@ -18,7 +18,7 @@ from crm_tasks.providers.storage import storage
 from tests.fixtures import Demo, make_demo
 from tests.harness import eventually
 from tests.media.samples import PDF, PNG, media_until, ours
-from tests.messages.apply import one
+from tests.messages.apply import one, wrote
 from tests.messages.outgoing import ANN, AT_MOST, fault, message, send_job, until
 from tests.outside import Sandbox
 from tests.providers.servers import says, server
@@ -26,7 +26,9 @@ from tests.providers.servers import says, server
 
 def post(demo: Demo, kind: str, content: dict[str, Any], to: str = ANN) -> uuid.UUID:
     with db.transaction() as session:
+        wrote(session, demo, to)
         new = outbox.NewMessage(type=kind, content=content)
+        wrote(session, demo, to)
         return outbox.send_to(session, demo.workspace_id, demo.channel_id, to, new).id
 
 

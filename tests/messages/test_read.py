@@ -13,7 +13,7 @@ from crm_tasks.messages.service import history, outbox, reading
 from tests import payloads
 from tests.fixtures import Demo
 from tests.harness import eventually
-from tests.messages.apply import hear, one, rows
+from tests.messages.apply import hear, one, rows, wrote
 from tests.messages.outgoing import ANN, AT_MOST, message, point, post, until
 from tests.outside import Sandbox
 from tests.payloads import NOON
@@ -107,6 +107,7 @@ def test_our_own_messages_and_strangers_are_not_marked(demo: Demo) -> None:
 def react(demo: Demo, provider_id: str, emoji: str) -> uuid.UUID:
     new = outbox.NewMessage(type="reaction", content={"message_id": provider_id, "emoji": emoji})
     with db.transaction() as session:
+        wrote(session, demo, ANN)
         return outbox.send_to(session, demo.workspace_id, demo.channel_id, ANN, new).id
 
 

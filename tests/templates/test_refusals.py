@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 
 from crm_tasks.core import db
+from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
+from crm_tasks.templates import service
 from crm_tasks.templates.models import Template
+from crm_tasks.workspaces.models import Channel
 from tests.core.ledger import in_threads
 from tests.fixtures import Demo
 from tests.messages.apply import rows
@@ -189,9 +192,15 @@ def test_parameters_that_do_not_fit_are_named_by_component(
     demo: Demo, api: Api, name: str, language: str, components: list[Any], field: str, remedy: str
 ) -> None:
     fetch(demo)
-    refused = api.post("/messages", new(demo, name, *components, language=language))
-    assert (refused.status_code, error(refused)["code"]) == (422, "template_parameters"), refused.get_json()
-    assert any(each["field"] == field and remedy in each["message"] for each in error(refused)["fields"])
+    given = new(demo, name, *components, language=language)
+    with db.transaction() as session, pytest.raises(Invalid) as found:
+        service.check(session, session.get_one(Channel, demo.channel_id), given["template"])
+    assert found.value.code == "template_parameters"
+    assert any(each.field == field and remedy in each.message for each in found.value.fields)
+    refused = api.post("/messages", given)
+    # What no template could want is refused by its shape, closer to where it is wrong.
+    assert (refused.status_code, error(refused)["code"] in ("template_parameters", "invalid")) == (422, True)
+    assert any(each["field"].startswith("template.components") for each in error(refused)["fields"])
     assert rows(Message) == []
 
 

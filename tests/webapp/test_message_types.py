@@ -1,15 +1,18 @@
 """Every type of message through the API: accepted as it is, or refused with the field, the limit and the remedy."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crm_tasks.core import db
+from crm_tasks.core.errors import Invalid
 from crm_tasks.messages.contents import TYPES
 from crm_tasks.messages.models import Message
 from tests.fixtures import Demo
-from tests.messages.apply import one, rows
+from tests.messages.apply import one, rows, wrote
 from tests.webapp.api import Api, fields
 
 LINK = "https://cdn.example.test/a"
@@ -104,6 +107,7 @@ GOOD: list[tuple[str, Any, str | None]] = [
             button("quick_reply", "1", type="payload", payload="STOP_PROMO"),
             button("copy_code", "2", type="coupon_code", coupon_code="25OFF"),
             button("flow", "3", type="action", action={"flow_token": "t"}),
+            {"type": "limited_time_offer", "parameters": [{"type": "limited_time_offer", "whatever": 1}]},
         ),
         "[order_update]",
     ),
@@ -116,7 +120,10 @@ GOOD: list[tuple[str, Any, str | None]] = [
 
 
 def post(demo: Demo, api: Api, kind: str, content: Any, **more: Any) -> Any:
+    """Send something to somebody who has just written, if it is to somebody."""
     new = {"channel_id": str(demo.channel_id), "to": "+15550001111", "type": kind, kind: content, **more}
+    with suppress(Invalid), db.transaction() as session:
+        wrote(session, demo, new["to"])
     return api.post("/messages", new)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import transaction
 from crm_tasks.email.service import accept as email
 from crm_tasks.messages.models import Category
-from crm_tasks.messages.schemas import MessageOut, NewMessageSchema, ReadIn, ReadOut, dump_message
+from crm_tasks.messages.schemas import MarkReadIn, MarkReadOut, MessageOut, NewMessageSchema, dump_message
 from crm_tasks.messages.service import explain, fallback, history, outbox, reading
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.settle import Decision
@@ -65,8 +65,8 @@ def explained(message_id: uuid.UUID) -> dict[str, Any]:
 
 
 @blueprint.route("/messages/<uuid:message_id>/read", methods=["POST"])
-@blueprint.arguments(ReadIn, required=False)
-@blueprint.alt_response(202, schema=ReadOut, description="Accepted: the provider will be told")
+@blueprint.arguments(MarkReadIn, required=False)
+@blueprint.alt_response(202, schema=MarkReadOut, description="Accepted: the provider will be told")
 def read(body: dict[str, Any], message_id: uuid.UUID) -> tuple[dict[str, Any], int]:
     """Mark a customer's message, and so all before it, as read; maybe show that somebody types."""
     with transaction() as session:

@@ -18,7 +18,7 @@ class ByType(ma.fields.Field):
 
     def schemas(self) -> Iterator[type[ma.Schema]]:
         """Yield every schema that it may have."""
-        for shape in self.shapes.values():
+        for shape in dict.fromkeys(self.shapes.values()):
             if isinstance(shape, ByType):
                 yield from shape.schemas()
             else:

@@ -13,6 +13,7 @@ from crm_tasks.messages.contents.shapes import ByType, Shapes, only, text
 
 MAX_NAME, MAX_PARAMETER, MAX_HEADER, MAX_PAYLOAD, MAX_COUPON = 512, 1024, 60, 256, 20
 MAX_COMPONENTS = 20
+_OTHERS = ("carousel", "limited_time_offer", "order_status", "tap_target_configuration", "call_permission_request")
 _MIXED = "Give a parameter_name to all parameters, or to none."
 
 
@@ -227,10 +228,24 @@ _BUTTONS = {
     "flow": FlowButtonSchema,
     "catalog": CatalogButtonSchema,
 }
+
+
+class OtherComponentSchema(ma.Schema):
+    """A component that only the provider can check: it passes as it is."""
+
+    class Meta:
+        """Whatever else is in it."""
+
+        unknown = ma.INCLUDE
+
+    type = only(*_OTHERS)
+
+
 _COMPONENTS: Shapes = {
     "header": HeaderComponentSchema,
     "body": BodyComponentSchema,
     "button": ByType(_BUTTONS, key="sub_type"),
+    **dict.fromkeys(_OTHERS, OtherComponentSchema),
 }
 
 
