@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import requests
-from requests_hardened import Config, Manager
 from requests_hardened.ip_filter import InvalidIPAddress
 
 from crm_tasks.config import settings
 from crm_tasks.core.errors import Permanent, Transient
-from crm_tasks.providers import http
+from crm_tasks.providers import http, outbound
 from crm_tasks.providers.http import Download, NoAnswer, NotSent
 
 
@@ -20,9 +18,13 @@ def opened(url: str) -> Iterator[Download]:
     Raises:
         Transient: it may work later. Permanent: it is no public address, or there is nothing.
     """
+    if why := outbound.problem(url):  # it was checked when it was given, perhaps under other settings
+        raise Permanent(f"the link cannot be opened: {why}", code="private_address")
     headers = {"Accept-Encoding": "identity"}
     try:
-        with http.download(url, timeout=settings().media_timeout, session=_session(), headers=headers) as answer:
+        with http.download(
+            url, timeout=settings().media_timeout, session=outbound.session(), headers=headers
+        ) as answer:
             _check(answer)
             yield answer
     except (NotSent, NoAnswer) as error:
@@ -38,20 +40,3 @@ def _check(answer: Download) -> None:
         raise Transient(f"the link answered {answer.status}", code="link_failed")
     if answer.status != 200:
         raise Permanent(f"the link answered {answer.status}", code="link_refused")
-
-
-def _session() -> requests.Session:
-    made = _manager().get_session()
-    made.trust_env = False
-    return made
-
-
-def _manager() -> Manager:
-    return Manager(
-        Config(
-            ip_filter_enable=True,
-            ip_filter_allow_loopback_ips=settings().env in ("development", "test"),
-            never_redirect=True,
-            default_timeout=(5, 20),
-        )
-    )

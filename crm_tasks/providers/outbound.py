@@ -57,7 +57,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
     options: dict[str, Any] = {"data": body, "headers": {"Accept-Encoding": "identity", **headers}}
     end = start + settings().webhook_timeout
     try:
-        answer = http.exchange(_session(), "POST", url, end=end, most=MAX_BODY, cut=True, **options)
+        answer = http.exchange(session(), "POST", url, end=end, most=MAX_BODY, cut=True, **options)
     except (http.NotSent, http.NoAnswer) as error:
         reason = _FORBIDDEN if str(error) == InvalidIPAddress.__name__ else str(error)
         return Reply(None, _ms(start), error=reason)
@@ -143,7 +143,8 @@ _shared: requests.Session | None = None
 _lock = threading.Lock()
 
 
-def _session() -> requests.Session:
+def session() -> requests.Session:
+    """Return the session of this process that reaches public addresses only."""
     global _shared
     if _shared is None:
         with _lock:

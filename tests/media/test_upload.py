@@ -1,11 +1,13 @@
 """Files of ours on their way to the provider: brought once for many messages, and again when it has forgotten them."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.errors import Invalid, Permanent
 from crm_tasks.core.jobs.model import JobState
@@ -169,12 +171,26 @@ def test_a_link_to_what_cannot_be_sent_fails_and_says_why(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.1/a", "http://169.254.169.254/latest", "http://[fd00::1]/", "http://0.0.0.0/"]
+    "url",
+    [
+        "http://cdn.example.test/a",
+        "https://10.0.0.1/a",
+        "https://169.254.169.254/latest",
+        "https://[fd00::1]/",
+        "https://a",
+    ],
 )
-def test_a_link_into_the_network_behind_is_not_opened(url: str) -> None:
+def test_a_link_into_the_network_behind_is_neither_taken_nor_opened(
+    shop: Demo, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    strict = replace(settings(), webhook_allow_private=False)
+    monkeypatch.setattr("crm_tasks.providers.outbound.settings", lambda: strict)
     with pytest.raises(Permanent) as refused, links.opened(url):
         pass
     assert refused.value.code == "private_address"
+    with pytest.raises(Invalid) as wrong, db.transaction() as session:
+        files.add_link(session, shop.workspace_id, shop.channel_id, url)
+    assert wrong.value.fields[0].field == "url"
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_no_writing_of_an_address_leads_inside(strict: list[tuple[str, int]], ho
     assert post(url) == outbound.Reply(None, 0, error="the address is not a public one")
     # Nor if the look at the URL had let it pass.
     with pytest.raises((http.NotSent, http.NoAnswer)) as caught:
-        http.exchange(outbound._session(), "POST", url, end=time.monotonic() + 5)
+        http.exchange(outbound.session(), "POST", url, end=time.monotonic() + 5)
     assert str(caught.value) in ("InvalidIPAddress", "gaierror", "ConnectionError")
     assert strict == []
 
@@ -174,7 +174,7 @@ def test_the_certificate_must_be_of_the_name_and_not_of_the_address(
 
 def test_plain_http_has_no_way_out(strict: list[tuple[str, int]]) -> None:
     with pytest.raises(http.NotSent, match="InvalidSchema"):
-        http.exchange(outbound._session(), "POST", f"http://{PUBLIC}/", end=time.monotonic() + 5)
+        http.exchange(outbound.session(), "POST", f"http://{PUBLIC}/", end=time.monotonic() + 5)
 
 
 def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

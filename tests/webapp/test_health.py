@@ -20,6 +20,7 @@ from tests import harness
 from tests.core.ledger import execute, new, stopped, take, valkey_pid
 from tests.fixtures import Demo
 from tests.harness import Program, eventually, free_ports
+from tests.messages.apply import wrote
 from tests.outside import Site
 from tests.webapp.api import Api, error
 from tests.webapp.dead import dead, succeed
@@ -106,6 +107,8 @@ def behind(stores: None, tmp_path: Path, empty: None) -> Any:
 
 def test_with_postgres_away_no_work_is_accepted_and_with_it_back_it_is(behind: tuple[Site, Wire], demo: Demo) -> None:
     site, wire = behind
+    with db.transaction() as session:
+        wrote(session, demo, "+15550001111")
     new_message = {"channel_id": str(demo.channel_id), "to": "+15550001111", "type": "text", "text": {"body": "x"}}
     headers = {"Authorization": f"Bearer {demo.api_key}"}
 

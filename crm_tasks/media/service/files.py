@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import now
-from crm_tasks.core.errors import Conflict, NotFound
+from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import id_floor, new_id
 from crm_tasks.media.models import Media, MediaDirection, MediaState
 from crm_tasks.media.service import fetching
 from crm_tasks.media.service.checking import wrong
+from crm_tasks.providers import outbound
 from crm_tasks.providers.storage import Gone, Stored, TooLarge, storage
 from crm_tasks.providers.whatsapp import files as whatsapp
 from crm_tasks.workspaces import service as workspaces
@@ -69,8 +70,10 @@ def add_link(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, u
     """Have a file fetched from a link.
 
     Raises:
-        NotFound: no such channel here.
+        NotFound: no such channel here. Invalid: the link does not lead to a public address.
     """
+    if why := outbound.problem(url):
+        raise Invalid("This link cannot be opened.", code="private_address", fields=[FieldError("url", why)])
     workspaces.channel(session, workspace_id, channel_id)
     media = Media(
         id=new_id(),

@@ -1,6 +1,7 @@
 """Channels of the kinds `smtp` and `email_api` as the rest of the system sees them: send, verify, parse."""
 
 import hmac
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from crm_tasks.providers.provider import (
     Sender,
 )
 
+# How a mail begins: with a header field (RFC 5322, 2.2).
+_FIELD = re.compile(rb"[!-9;-~]+:")
 SIGNATURE_HEADER = "X-Signature-256"
 # What gateways call what became of a message: (our status, what it says about the person).
 _STATUSES: dict[str, tuple[str, str | None]] = {
@@ -153,12 +156,12 @@ def parse(body: bytes) -> list[Report | Inbound]:
     Raises:
         Malformed: it is neither.
     """
-    if body.lstrip()[:1] not in (b"{", b"["):  # no header field of a mail begins so (RFC 5322, 2.2)
-        return [_returned(each) for each in dsn.parse(body) if each.what is not What.DELAYED]
     try:
         said = storable(orjson.loads(body))
     except orjson.JSONDecodeError:
-        raise Malformed("not JSON") from None
+        if not _FIELD.match(body.lstrip()):
+            raise Malformed("neither JSON nor a mail") from None
+        return [_returned(each) for each in dsn.parse(body) if each.what is not What.DELAYED]
     events = said.get("events", [said]) if isinstance(said, dict) else said
     if not isinstance(events, list) or len(events) > _AT_MOST:
         raise Malformed(f"not a report, nor a list of at most {_AT_MOST}")
