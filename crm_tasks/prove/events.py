@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.messages.models import EventState, InboundEvent, Message, StatusEvent
-from crm_tasks.messages.service import callbacks
+from crm_tasks.messages.service import callbacks, ingest
 from crm_tasks.messages.service.receive import WHATSAPP
 from crm_tasks.prove.invariant import Invariant, rows
 from crm_tasks.providers.provider import Inbound
@@ -25,7 +25,7 @@ def _events_are_looked_after(session: Session, grace: timedelta) -> list[str]:
         session,
         "SELECT id || ' was stored at ' || received_at || ' and nobody applies it' FROM inbound_events e "
         "WHERE state = 'received' AND received_at < crm_now() - cast(:grace AS interval) AND NOT EXISTS ("
-        "  SELECT FROM jobs j WHERE j.task = 'messages.receive' AND j.state IN ('queued', 'running', 'dead') "
+        "  SELECT FROM jobs j WHERE j.task LIKE '%.receive' AND j.state IN ('queued', 'running', 'dead') "
         "    AND j.args -> 'event_ids' ? e.id::text)",
         grace=grace,
     )
@@ -89,7 +89,8 @@ def _told(session: Session, page: Sequence[sa.Row]) -> Iterator[tuple[uuid.UUID,
 
 def _told_by_callback(event: sa.Row, channels: set[uuid.UUID]) -> Iterator[tuple[uuid.UUID, uuid.UUID, _Update]]:
     channel_id = uuid.UUID(event.signed_by[0])
-    if channel_id in channels:
+    # What another room applies, it keeps under ids of its own finding.
+    if channel_id in channels and ingest.task_of(event.provider) == "messages.receive":
         for update in callbacks.read(event.provider, bytes(event.body))[0]:
             yield event.id, channel_id, callbacks.message(update) if isinstance(update, Inbound) else update
 

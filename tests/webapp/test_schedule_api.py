@@ -1,5 +1,6 @@
 """`/api/schedule-sms` and `/api/schedule-email`, as earlier systems call them; and what a new message may ask for."""
 
+import dataclasses
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from werkzeug.test import TestResponse
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
+from crm_tasks.workspaces import service
 from tests.fixtures import Demo
 from tests.gateways import add_channel
 from tests.messages.apply import one, rows
@@ -185,6 +187,36 @@ def test_what_a_mail_lacks_is_named(demo: Demo, api: Api, name: str) -> None:
     mail = {"to": "ann@example.test", "subject": "s", "html": "h", "contactId": 1, "workspaceId": 1}
     del mail[name]
     assert list(refused(call(api, mail, "/api/schedule-email"))) == [name]
+
+
+def mails(demo: Demo) -> Demo:
+    values = {"access_token": "t", "from_address": "shop@example.com"}
+    made = service.NewChannel(kind="email_api", name="Mail", values=values, base_url="http://127.0.0.1:9")
+    with db.transaction() as session:
+        return dataclasses.replace(demo, channel_id=service.add_channel(session, demo.workspace_id, made).id)
+
+
+MAIL = {"to": "Ann@Example.test", "subject": "Hello", "html": "<p>Hi</p>", "contactId": "c_1", "workspaceId": 7}
+
+
+def test_a_mail_is_accepted_with_its_ids(demo: Demo, api: Api) -> None:
+    shop = mails(demo)
+    given = MAIL | {"scheduledFor": LATER, "delay": 1, "metadata": {"campaignId": "k_9"}}
+    message = accepted(call(api, given, "/api/schedule-email"))
+    assert (message.channel_id, message.type, message.text) == (shop.channel_id, "email", "Hello")
+    content = message.content
+    assert (content["subject"], content["metadata"]) == ("Hello", {"campaignId": "k_9"})
+    assert content["external"] == {"contactId": "c_1", "workspaceId": "7"}
+    assert message.scheduled_for == datetime.fromisoformat(LATER)
+    assert (one(Job).task, one(Job).run_at) == ("email.send", message.scheduled_for)
+
+
+@pytest.mark.parametrize(
+    ("more", "name"), [({"to": "nobody"}, "to"), ({"subject": "a\nBcc: x@example.test"}, "subject")], ids=str
+)
+def test_every_wrong_field_of_a_mail_is_named(demo: Demo, api: Api, more: Any, name: str) -> None:
+    mails(demo)
+    assert list(refused(call(api, MAIL | more, "/api/schedule-email"))) == [name]
 
 
 # --- /api/v1/messages --------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import marshmallow as ma
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.errors import Invalid
+from crm_tasks.email.service import accept as email
 from crm_tasks.messages.models import Message
 from crm_tasks.messages.schemas import WHEN, Metadata
-from crm_tasks.messages.service import earlier
+from crm_tasks.messages.service import earlier, outbox
 from crm_tasks.messages.service.outbox import LATEST
 from webapp.api.once import DOCUMENTED, once
 from webapp.api.reading import Blueprint
@@ -21,7 +22,13 @@ from webapp.auth import caller
 
 PREFIX = "/api"
 LONGEST = LATEST // timedelta(milliseconds=1)
-_THEIRS = {"scheduled_for": "scheduledFor", "text.body": "message"}
+_THEIRS = {
+    "scheduled_for": "scheduledFor",
+    "text.body": "message",
+    "email.subject": "subject",
+    "email.html": "html",
+    "channel_id": "channelId",
+}
 blueprint = Blueprint("earlier", __name__, description="One SMS or mail, as earlier systems asked for it")
 
 
@@ -113,7 +120,7 @@ class ScheduledOut(ma.Schema):
 def schedule_sms(given: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Send an SMS, now or later."""
     to = given.get("to") or given["phone_number"]
-    return _accept(given, medium="sms", to=to, content={"body": given["message"]})
+    return _accept(given, outbox.send_to, medium="sms", to=to, content={"body": given["message"]})
 
 
 @blueprint.route("/schedule-email", methods=["POST"])
@@ -123,10 +130,10 @@ def schedule_sms(given: dict[str, Any]) -> tuple[dict[str, Any], int]:
 def schedule_email(given: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Send a mail, now or later."""
     content = {"subject": given["subject"], "html": given["html"]}
-    return _accept(given, medium="email", to=given["to"], content=content)
+    return _accept(given, email.send_to, medium="email", to=given["to"], content=content)
 
 
-def _accept(given: dict[str, Any], **what: Any) -> tuple[dict[str, Any], int]:
+def _accept(given: dict[str, Any], send_to: earlier.SendTo, **what: Any) -> tuple[dict[str, Any], int]:
     delay = given.get("delay")
     order = earlier.Order(
         their_workspace_id=given["workspace_id"],
@@ -141,7 +148,7 @@ def _accept(given: dict[str, Any], **what: Any) -> tuple[dict[str, Any], int]:
 
     def make(session: Session) -> dict[str, Any]:
         try:
-            return _dump(earlier.accept(session, workspace_id, order))
+            return _dump(earlier.accept(session, workspace_id, order, send_to=send_to))
         except Invalid as error:
             raise _in_their_words(error) from None
 

@@ -1,6 +1,7 @@
 """The calls that earlier systems had for one SMS or mail, now or later, in today's terms."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from crm_tasks.messages.service import outbox
 from crm_tasks.providers import registry
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
+
+SendTo = Callable[[Session, uuid.UUID, uuid.UUID, str, outbox.NewMessage], Message]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,11 @@ class Order:
     channel_id: uuid.UUID | None = None
 
 
-def accept(session: Session, workspace_id: uuid.UUID, order: Order) -> Message:
+def accept(session: Session, workspace_id: uuid.UUID, order: Order, *, send_to: SendTo) -> Message:
     """Accept one SMS or mail.
+
+    Args:
+        send_to: what accepts a message of this medium.
 
     Raises:
         Forbidden: the workspace named is another. Invalid: no channel that can send it, or not a recipient, or too
@@ -50,14 +56,14 @@ def accept(session: Session, workspace_id: uuid.UUID, order: Order) -> Message:
     due = order.scheduled_for
     if due is None and order.delay:
         due = session.scalar(sa.select(now() + order.delay))
-    external = {"contactId": order.their_contact_id, "workspaceId": order.their_workspace_id}
     new = outbox.NewMessage(
         type=registry.provider(channel.kind).types[0],
-        content={**order.content, "external": external},
+        content=order.content,
         scheduled_for=due,
         metadata=order.metadata or None,
+        external={"contactId": order.their_contact_id, "workspaceId": order.their_workspace_id},
     )
-    return outbox.send_to(session, workspace_id, channel.id, order.to, new)
+    return send_to(session, workspace_id, channel.id, order.to, new)
 
 
 def _check_workspace(workspace_id: uuid.UUID, named: str) -> None:

@@ -39,6 +39,7 @@ class NewMessage:
         scheduled_for: not before; what is past is now.
         fallback: what instead: a `template` when the window is closed, `channels` on a definite refusal.
         metadata: data of the sender's own, kept in the content and passed on where the provider can.
+        external: the sender's own `contactId` and `workspaceId`, which its gateway is told in the place of ours.
     """
 
     type: str
@@ -51,6 +52,7 @@ class NewMessage:
     fallback: dict[str, Any] | None = None
     fallback_of: uuid.UUID | None = None
     metadata: dict[str, Any] | None = None
+    external: dict[str, str] | None = None
 
     @property
     def target_id(self) -> str | None:
@@ -98,7 +100,8 @@ def send_in(
     if new.metadata and provider.medium == "whatsapp":
         fields = [FieldError("metadata", "Leave this out: it would not be passed on.")]
         raise Invalid("WhatsApp takes no metadata.", code="no_metadata", fields=fields)
-    content = {**new.content, "metadata": new.metadata} if new.metadata else new.content
+    own = {"metadata": new.metadata, "external": new.external}
+    content = {**new.content, **{name: value for name, value in own.items() if value}}
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     due = due_at(new.scheduled_for, moment)
     if new.author not in UNHEARD and new.fallback_of is None:

@@ -67,9 +67,16 @@ def by_gateway(sender: Sender, out: Outgoing) -> Result:
     if not base_url:
         return Refusal(Action.STOP, -1, "the channel has no base_url, and EMAIL_API_URL is not set")
     found = Gateway(base_url, sender.credentials.get("access_token", ""), _true(sender.settings.get("idempotent")))
-    more = {"contactId": out.contact_id, "workspaceId": out.workspace_id, "idempotencyKey": out.id}
+    external = out.content.get("external") or {}
+    more = {
+        **(out.content.get("metadata") or {}),
+        "contactId": external.get("contactId") or out.contact_id,
+        "workspaceId": external.get("workspaceId") or out.workspace_id,
+        "idempotencyKey": out.id,
+        "category": out.category,
+    }
     mail = _mail(sender, out)
-    return _unsound(mail) or gateway.send(found, mail, more | {"category": out.category})
+    return _unsound(mail) or gateway.send(found, mail, more)
 
 
 class _BadChannel(Exception):

@@ -36,14 +36,14 @@ def send(gateway: Gateway, mail: Mail, more: Mapping[str, Any]) -> Result:
     """Hand one message to a gateway.
 
     Args:
-        more: what else the gateway is told, such as `contactId` and `workspaceId`.
+        more: what else the gateway is told, such as `contactId` and `workspaceId`; it never overrides the mail.
     """
     headers = {"Content-Type": "application/json", "Idempotency-Key": str(mail.message_id)}
     if gateway.token:
         headers["Authorization"] = f"Bearer {gateway.token}"
     url = f"{gateway.base_url.rstrip('/')}/send-email"
     try:
-        answer = http.request("POST", url, data=orjson.dumps({**body(mail), **more}), headers=headers)
+        answer = http.request("POST", url, data=orjson.dumps({**more, **body(mail)}), headers=headers)
     except NotSent as error:
         return Refusal(Action.RETRY, -1, f"no connection: {error}")
     except NoAnswer as error:
