@@ -42,6 +42,12 @@ def connections(process: psutil.Process, port: int) -> int:
         return 0
 
 
+def listener(port: int) -> int:
+    """Return the process that listens on a port of this machine."""
+    found = (each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN)
+    return next(each.pid for each in found if each.laddr.port == port and each.pid)
+
+
 def until(condition: Callable[[], Any], timeout: float, every: float = 0.01) -> float:
     """Poll until a condition holds; return the seconds that took.
 

@@ -25,6 +25,7 @@ from tests.harness import BEAT_READY, WORKER_READY
 from tests.outside import Sandbox
 
 console = Console(highlight=False, width=120)
+TEMPLATE = {"name": "hello_world", "language": {"code": "en_US"}}
 _THREADS = 20
 _WRITTEN_WITHIN, _DONE_WITHIN = 30.0, 120.0
 _LEFT = "SELECT count(*) FROM messages WHERE state IN ('queued', 'sending')"
@@ -156,7 +157,7 @@ def _post(demo: Demo, count: int) -> None:
 
     with db.transaction() as session:
         for n in range(count):
-            new = outbox.NewMessage(type="text", content={"body": f"Message {n}"})
+            new = outbox.NewMessage(type="template", content=TEMPLATE)
             outbox.send_to(session, demo.workspace_id, demo.channel_id, f"+1555{n:07d}", new)
     ring.flush()
 

@@ -88,7 +88,7 @@ def deliver(wanted: uuid.UUID, *, begin: Begin = sending.begin, also: Also | Non
         raise order
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    time.sleep(order.start.left)
+    order.start.wait()
     result = order.provider.send(order.sender, order.message)
     sending.heard(order, result)
     if isinstance(result, Refusal):

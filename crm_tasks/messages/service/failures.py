@@ -29,9 +29,11 @@ def follow(session: Session, message: Message, no: Refusal, *, at: datetime) -> 
     if no.verdict:
         evidence = {"message_id": str(message.id), "code": no.code}
         verdicts.suppress(session, message, no.verdict, evidence=evidence, at=at)
-    if no.action is Action.PERSON:
+    is_whatsapp = registry.provider(channel.kind).medium == "whatsapp"
+    if no.action is Action.PERSON and (no.code == errors.UNREACHABLE or not is_whatsapp):
+        # Not for one who has refused: that person wants it on no channel.
         fallback.take(session, message)
-    if registry.provider(channel.kind).medium == "whatsapp":
+    if is_whatsapp:
         _note(session, channel, message, no, at)
 
 
@@ -41,7 +43,7 @@ def reported(session: Session, channel: Channel, message: Message, error: dict |
     if not isinstance(code, int) or registry.provider(channel.kind).medium != "whatsapp":
         return
     no = errors.refusal(code, str((error or {}).get("title") or ""))
-    if no.action is Action.PERSON and message.state is MessageState.FAILED:
+    if no.code == errors.UNREACHABLE and message.state is MessageState.FAILED:
         fallback.take(session, message)
     _note(session, channel, message, no, at)
 

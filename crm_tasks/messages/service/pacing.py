@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from crm_tasks.core import breaker, db, pace
+from crm_tasks.core.errors import Snooze
 from crm_tasks.core.pace import Bucket, Members, Slot
 from crm_tasks.core.pace.buckets import DAY, Limit
 from crm_tasks.core.queues import parse_rate
@@ -24,8 +25,12 @@ from crm_tasks.workspaces.models import Channel
 
 # Of the provider's limit: what is left is for the unevenness of the way there.
 USED = 0.97
+# A start that is so many seconds late would be too near to the next ones.
+LATE, _TRIES = 0.02, 3
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
 MARK_AHEAD = 0.1
+# The code of a snooze for its slot.
+PACE = "pace"
 
 
 def channel_bucket(channel_id: uuid.UUID) -> str:
@@ -44,31 +49,48 @@ class Start:
 
     slot: Slot
     due: float
+    limits: list[Limit]
+    priority: int
+    member: str | None
 
     @property
     def left(self) -> float:
         """Seconds until then."""
         return max(0.0, self.due - time.monotonic())
 
+    def wait(self) -> None:
+        """Wait for the slot. One that this thread wakes up too late for is lost, and the next one is taken."""
+        start = self
+        for _ in range(_TRIES):
+            time.sleep(start.left)
+            if time.monotonic() - start.due <= LATE:
+                return
+            again = _reserve(self.limits, self.priority, self.member)
+            if not again.slot.reserved:
+                return
+            start = again
+
 
 def reserve(seen: Look, *, priority: int) -> Start:
     """Reserve one start for a message in everything that limits it."""
     limits = limits_of(seen)
     members = any(isinstance(limit, Members) for limit in limits)
-    slot = pace.reserve(limits, priority=priority, member=str(seen.row.contact_id) if members else None)
-    return Start(slot, time.monotonic() + slot.wait.total_seconds())
+    return _reserve(limits, priority, str(seen.row.contact_id) if members else None)
 
 
-def waiting(seen: Look, slot: Slot) -> Finding:
-    """Return what a slot that is not to be had yet says, as a reason not to send now."""
+def _reserve(limits: list[Limit], priority: int, member: str | None) -> Start:
+    slot = pace.reserve(limits, priority=priority, member=member)
+    return Start(slot, time.monotonic() + slot.wait.total_seconds(), limits, priority, member)
+
+
+def waiting(seen: Look, slot: Slot) -> Snooze:
+    """Return until when a message has to stay away, and by which limit; its job remembers it, not the message."""
     limit = next((limit for limit in limits_of(seen) if limit.name == slot.gate), None)
     if isinstance(limit, Members):
         allowed = f"{limit.limit} different people in 24 hours"
     else:
         allowed = f"{limit.rate:.3g} a second" if limit else "the limits of this channel"
-    by = seen.policy("rate")
-    set_by = by[1] if by and slot.gate == f"workspace:{seen.row.workspace_id}" else "the channel"
-    return Finding("pace", slot.gate or "all limits together", allowed, set_by, seen.now + slot.wait)
+    return Snooze(slot.wait, f"{slot.gate or 'all limits together'}, {allowed}", code=PACE)
 
 
 def limits_of(seen: Look) -> list[Limit]:
@@ -99,8 +121,12 @@ def wait_for_breaker(seen: Look) -> Finding | None:
 
 
 def _evenly(name: str, per_second: float) -> Bucket:
-    """Return a bucket for a rate; from two a second on there is room for a lane of replies."""
-    return Bucket(name, per_second * USED, burst=2 if per_second >= 20 else 1)
+    """Return a bucket for a rate. From 20 a second on there are two lanes, each of a whole number of starts a second:
+    only then do both together never make one more than the limit.
+    """
+    if per_second < 20:
+        return Bucket(name, per_second * USED)
+    return Bucket(name, per_second // 10 * 10 * USED, burst=2)
 
 
 def _opens_a_window(seen: Look) -> bool:

@@ -78,7 +78,7 @@ def begin(
         return content
     start = start or pacing.reserve(seen, priority=claim.priority)
     if not start.slot.reserved:
-        return _put_off(session, seen, [pacing.waiting(seen, start.slot)])
+        return pacing.waiting(seen, start.slot)
     if start.left > pacing.MARK_AHEAD:
         return start
     session.execute(
@@ -225,6 +225,8 @@ def _outcome(no: Refusal, times: int, medium: str) -> Outcome:
 
 def follow(session: Session, state: JobState, error: BaseException | None, message_id: str) -> None:
     """Keep a message in step with its job when that leaves without success."""
+    if isinstance(error, Snooze) and error.code == pacing.PACE:
+        return  # it has not been touched
     message = session.get(Message, uuid.UUID(message_id), with_for_update=True)
     if message is None:
         return
