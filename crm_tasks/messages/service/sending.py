@@ -81,6 +81,10 @@ def begin(
         return pacing.waiting(seen, start.slot)
     if start.left > pacing.MARK_AHEAD:
         return start
+    # Last of all: who may go while a provider is being tried again is the one that tries.
+    if broken := pacing.wait_for_breaker(seen):
+        pace.give_back(start.slot)
+        return _put_off(session, seen, [broken])
     session.execute(
         sa.text("UPDATE messages SET state = 'sending', claim_no = :claim, gates = NULL, cost = :cost WHERE id = :id"),
         {"id": message_id, "claim": claim.claim_no, "cost": gates.cost_of(seen)},
@@ -103,8 +107,6 @@ def _against(session: Session, seen: Look) -> tuple[Look, list[gates.Finding]]:
     ):
         seen = look(session, seen.row.id) or seen
         found = gates.findings(session, seen)
-    if not found and (broken := pacing.wait_for_breaker(seen)):
-        found = [broken]
     return seen, found
 
 
