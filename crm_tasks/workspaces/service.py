@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import marshmallow as ma
 import phonenumbers
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,11 +17,18 @@ from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.log import get_logger
 from crm_tasks.providers import registry
-from crm_tasks.providers.provider import Provider, Sender
+from crm_tasks.providers.provider import Need, Provider, Sender
 from crm_tasks.workspaces.models import ApiKey, Channel, UnknownPolicy, Workspace
+from crm_tasks.workspaces.policies import field_errors
+from crm_tasks.workspaces.schemas import ChannelChange
+
+log = get_logger(__name__)
 
 KEY_PREFIX = "crm_"
+# Characters of one value of a channel; what is no secret may be in an index.
+MOST_VALUE, MOST_SECRET = 500, 10_000
 
 
 # --- workspaces --------------------------------------------------------------------------------------------------
@@ -147,15 +155,66 @@ def _checked_values(new: NewChannel, kind: Provider) -> dict[str, Any]:
             problems.append(FieldError(need.name, f"This is needed. {need.what}"))
         elif given is not None:
             values[need.name] = given
+            problems += _too_long(need, given)
     known = {need.name for need in kind.needs}
     for name, value in new.values.items():
         if name not in known and value not in (None, ""):
             problems.append(FieldError(name, f"A channel of kind {kind.kind} has no such value."))
     if new.base_url and not new.base_url.startswith(("https://", "http://")):
         problems.append(FieldError("base_url", "Must begin with https:// or http://."))
+    elif new.base_url and "@" in new.base_url:
+        problems.append(FieldError("base_url", "Leave out user and password: an address is shown, secrets are not."))
     if problems:
         raise Invalid("The channel cannot be added like this.", fields=problems)
     return values
+
+
+def _too_long(need: Need, given: Any) -> list[FieldError]:
+    most = MOST_SECRET if need.secret else MOST_VALUE
+    return [FieldError(need.name, f"Write at most {most} characters.")] if len(str(given)) > most else []
+
+
+def change_channel(
+    session: Session,
+    workspace_id: uuid.UUID,
+    channel_id: uuid.UUID,
+    values: Mapping[str, Any],
+    *,
+    actor: str,
+    operator: bool = False,
+) -> Channel:
+    """Change the name, the policy and the limits of a channel (`ChannelChange`), from the next message on.
+
+    Args:
+        operator: may have it share the portfolio of another workspace's channels, and so their limit.
+
+    Raises:
+        NotFound: no such channel. Invalid: a field is wrong.
+    """
+    found = channel(session, workspace_id, channel_id)
+    session.refresh(found, with_for_update=True)
+    try:
+        read = ChannelChange().load(values)
+    except ma.ValidationError as error:
+        text = "The channel cannot be changed like this."
+        raise Invalid(text, fields=field_errors(error.messages_dict)) from None
+    limits = read.get("settings", {})
+    if not operator and (portfolio := limits.get("portfolio_id")):
+        _refuse_foreign(session, workspace_id, portfolio)
+    changed = {**found.settings, **limits}
+    found.settings = {name: value for name, value in changed.items() if name not in limits or value is not None}
+    found.name = read.get("name", found.name)
+    found.unknown_policy = UnknownPolicy(read.get("unknown_policy", found.unknown_policy))
+    session.flush()
+    log.info("channel.changed", channel_id=str(channel_id), fields=sorted({*read, *limits}), actor=actor)
+    return found
+
+
+def _refuse_foreign(session: Session, workspace_id: uuid.UUID, portfolio: str) -> None:
+    own = sa.or_(Channel.settings["portfolio_id"].astext == portfolio, Channel.waba_id == portfolio)
+    if session.scalar(sa.select(Channel.id).where(own, Channel.workspace_id != workspace_id).limit(1)) is not None:
+        text = "Another workspace uses it: only an operator may have them share a limit."
+        raise Invalid("The portfolio is not yours alone.", fields=[FieldError("settings.portfolio_id", text)])
 
 
 def sender(channel: Channel) -> Sender:

@@ -287,6 +287,6 @@ def test_what_pace_keeps_in_redis_expires() -> None:
     assert all(client.pttl(key) > 0 for key in keys)
 
 
-def test_a_queue_without_a_rate_waits_for_nothing_and_asks_nobody() -> None:
-    assert pace.wait_for_queue("messages") == timedelta(0)
+def test_a_job_without_a_rate_waits_for_nothing_and_asks_nobody() -> None:
+    assert pace.wait_for_job("messages", "messages.send") == timedelta(0)
     assert list(manager().client().scan_iter("crm:pace:*")) == []
