@@ -1,6 +1,6 @@
 """What can be changed of a channel, as JSON."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import marshmallow as ma
 
@@ -28,7 +28,7 @@ def policy_field(**options: Any) -> ma.fields.String:
 class LimitsIn(ma.Schema):
     """Limits of a channel. What is left out stays; null is what its provider usually takes, or no limit."""
 
-    error_messages: ClassVar[dict[str, str]] = {
+    error_messages: dict[str, str] = {  # noqa: RUF012  as marshmallow has it
         "unknown": "No such setting can be changed: use per_second, unique_per_day or portfolio_id."
     }
 

@@ -203,7 +203,7 @@ def change_channel(
         _refuse_foreign(session, workspace_id, portfolio)
     changed = {**found.settings, **limits}
     found.settings = {name: value for name, value in changed.items() if name not in limits or value is not None}
-    found.name = read.get("name", found.name)
+    found.name = read.get("name", found.name).strip()
     found.unknown_policy = UnknownPolicy(read.get("unknown_policy", found.unknown_policy))
     session.flush()
     log.info("channel.changed", channel_id=str(channel_id), fields=sorted({*read, *limits}), actor=actor)
@@ -284,7 +284,7 @@ def rotate_credentials(
     problems += [FieldError(name, "This is empty.") for name, value in values.items() if not str(value).strip()]
     if problems or not values:
         raise Invalid(
-            "The credentials cannot be changed like this.", fields=problems or [FieldError("set", "Name one.")]
+            "The credentials cannot be changed like this.", fields=problems or [FieldError("values", "Name one.")]
         )
     found.credentials = {**found.credentials, **{name: str(value).strip() for name, value in values.items()}}
     return found
