@@ -11,6 +11,7 @@ from typing import Any
 import marshmallow as ma
 import phonenumbers
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
@@ -114,9 +115,6 @@ def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> C
     kind = registry.provider(new.kind)
     values = _checked_values(new, kind)
     number = values.pop("phone_number_id", None)
-    query = sa.select(Channel.id).where(Channel.kind == new.kind, Channel.phone_number_id == number)
-    if number and session.scalar(query) is not None:
-        raise Conflict(f"The number {number} belongs to a channel already.", code="channel_exists")
     secret = {need.name for need in kind.needs if need.secret}
     credentials: dict[str, Any] = {name: value for name, value in values.items() if name in secret}
     if app_secret := credentials.pop("app_secret", None):
@@ -137,8 +135,11 @@ def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> C
     if new.kind == "whatsapp":
         channel.base_url = channel.base_url or settings().whatsapp_base_url.rstrip("/")
         channel.api_version = new.api_version or settings().whatsapp_api_version
-    session.add(channel)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(channel)
+    except IntegrityError:
+        raise Conflict(f"The number {number} belongs to a channel already.", code="channel_exists") from None
     return channel
 
 

@@ -10,7 +10,7 @@ from crm_tasks.core import breaker, db, holds, pace
 from crm_tasks.core.redis import manager
 from crm_tasks.messages.service import pacing
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
-from tests.core.ledger import execute
+from tests.core.ledger import execute, in_threads
 from tests.fixtures import Demo, make_demo
 from tests.messages.apply import one
 from tests.webapp.api import Api, error, fields
@@ -108,6 +108,11 @@ def test_a_channel_is_added_and_its_templates_are_fetched(demo: Demo, api: Api) 
     assert execute("SELECT task, args->>'channel_id' FROM jobs") == [("messages.sync_templates", made["id"])]
     again = api.post("/channels", NEW)
     assert (again.status_code, error(again)["code"]) == (409, "channel_exists")
+
+
+def test_of_two_who_add_a_number_at_once_one_is_told(api: Api, demo: Demo) -> None:
+    both = in_threads(*[lambda: api.post("/channels", NEW).status_code] * 2)
+    assert sorted(both) == [201, 409]
 
 
 @pytest.mark.parametrize(
