@@ -22,9 +22,7 @@ def opened(url: str) -> Iterator[Download]:
         raise Permanent(f"the link cannot be opened: {why}", code="private_address")
     headers = {"Accept-Encoding": "identity"}
     try:
-        with http.download(
-            url, timeout=settings().media_timeout, session=outbound.session(), headers=headers
-        ) as answer:
+        with http.download(url, timeout=settings().file_timeout, session=outbound.session(), headers=headers) as answer:
             _check(answer)
             yield answer
     except (NotSent, NoAnswer) as error:

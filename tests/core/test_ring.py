@@ -16,6 +16,7 @@ from crm_tasks.core.redis import manager
 from tests.core.ledger import NOTE, counted, job, jobs, many, new, rung, stopped, update, valkey_pid
 from tests.fixtures import Demo
 from tests.harness import eventually
+from tests.messages.apply import wrote
 
 
 class Undone(Exception):
@@ -128,6 +129,8 @@ def test_priorities_have_their_own_lists_the_most_urgent_first(empty: None) -> N
 def test_with_valkey_hanging_an_enqueuing_request_answers_in_under_a_second(client: FlaskClient, demo: Demo) -> None:
     body = {"channel_id": str(demo.channel_id), "to": "+15550001111", "type": "text", "text": {"body": "Hello"}}
     headers = {"Authorization": f"Bearer {demo.api_key}"}
+    with db.transaction() as session:
+        wrote(session, demo, "+15550001111")
     assert client.post("/api/v1/messages", json=body, headers=headers).status_code == 202  # all is loaded now
 
     def answer() -> float:

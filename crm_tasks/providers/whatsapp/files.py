@@ -98,7 +98,7 @@ def opened(sender: Sender, url: str) -> Iterator[Download]:
         raise Permanent("the file is on a host that is not the provider's: see MEDIA_HOSTS", code="media_host")
     headers = {**_auth(sender), "Accept-Encoding": "identity"}
     try:
-        with http.download(url, timeout=settings().media_timeout, headers=headers) as answer:
+        with http.download(url, timeout=settings().file_timeout, headers=headers) as answer:
             if answer.status != 200:
                 # 404 is an address past its five minutes, or a token that is not accepted.
                 raise Transient(f"the download was answered {answer.status}", code=f"media_http_{answer.status}")
@@ -120,7 +120,7 @@ def upload(sender: Sender, content: Callable[[], BinaryIO], *, size: int, mime_t
     form = _Form({"messaging_product": "whatsapp", "type": mime_type}, content, size, mime_type, filename)
     headers = {**_auth(sender), "Content-Type": f"multipart/form-data; boundary={form.boundary}"}
     url = f"{_base(sender)}/{sender.settings['phone_number_id']}/media"
-    said = _said(_request("POST", url, data=form, headers=headers, timeout=settings().media_timeout))
+    said = _said(_request("POST", url, data=form, headers=headers, timeout=settings().file_timeout))
     if not said.get("id"):
         raise Transient("the provider gave the file no id", code="media_no_id")
     return str(said["id"])
