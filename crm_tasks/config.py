@@ -16,7 +16,7 @@ from environs import Env, EnvError
 from environs import validate as check
 
 from crm_tasks.core.errors import ConfigError
-from crm_tasks.core.queues import QueuePolicy, queue_policies
+from crm_tasks.core.queues import QueuePolicy, queue_policies, task_rates
 
 DEVELOPMENT_SECRET = "development-only-secret-change-me"  # noqa: S105
 DEVELOPMENT_ENCRYPTION_KEY = "ZGV2ZWxvcG1lbnQtb25seS1lbmNyeXB0aW9uLWtleTA="
@@ -102,6 +102,7 @@ class Settings:
     lease_renewal: timedelta
     queue_concurrency: int | None
     queues: dict[str, QueuePolicy]
+    task_rates: dict[str, tuple[int, timedelta]]
     history_days: int
     raw_event_days: int
     cleanup_retention: timedelta
@@ -239,6 +240,7 @@ def _values(env: Env, home: Path) -> dict:
         "lease_renewal": timedelta(seconds=env.float("LEASE_RENEWAL", 10.0, validate=positive)),
         "queue_concurrency": env.int("QUEUE_CONCURRENCY", None, validate=check.Range(1)),
         "queues": queue_policies(env),
+        "task_rates": task_rates(env),
         "history_days": env.int("HISTORY_DAYS", 400, validate=check.Range(1)),
         "raw_event_days": env.int("RAW_EVENT_DAYS", 30, validate=check.Range(1)),
         "cleanup_retention": timedelta(days=env.int("DB_CLEANUP_RETENTION_DAYS", 30, validate=check.Range(1)) or 0),

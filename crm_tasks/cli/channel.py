@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 import crm_tasks.celery  # noqa: F401  what can be enqueued and rung, and the broker it goes to
-from crm_tasks.cli.shown import ID, OneOf, as_json, print_json, print_table
+from crm_tasks.cli.shown import ID, OneOf, actor, as_json, print_json, print_table
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs import ring
+from crm_tasks.messages.channel_schemas import dump_standing
+from crm_tasks.messages.service import channels
 from crm_tasks.providers.registry import PROVIDERS
-from crm_tasks.templates import service as templates
 from crm_tasks.workspaces import credentials, service
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
 from crm_tasks.workspaces.restore import restore
@@ -63,8 +64,7 @@ def add(
     )
     with transaction() as session:
         workspace = service.only(session, workspace_id)
-        channel = service.add_channel(session, workspace.id, new)
-        templates.ask_sync(session, channel)
+        channel = channels.add(session, workspace.id, new)
     ring.flush()
     print_json(_plain(channel)) if as_json else click.echo(f"{channel.id}  {channel.name}")
 
@@ -87,6 +87,43 @@ def list_(workspace_id: uuid.UUID | None, as_json: bool) -> None:
         ],
         empty="No channel yet: `crm channel add --help`.",
     )
+
+
+@command.command()
+@click.argument("channel_id", type=ID)
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def show(channel_id: uuid.UUID, workspace_id: uuid.UUID | None) -> None:
+    """Show a channel and how it stands: what holds it, its circuit breaker, its pace. It is JSON, as of the API."""
+    with transaction() as session:
+        channel = service.channel(session, service.only(session, workspace_id).id, channel_id)
+        (found,) = channels.standing(session, [channel])
+    print_json(dump_standing(found))
+
+
+@command.command("set")
+@click.argument("channel_id", type=ID)
+@click.argument("limits", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--name")
+@click.option("--unknown-policy", type=OneOf(UnknownPolicy))
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def set_(
+    channel_id: uuid.UUID,
+    limits: tuple[str, ...],
+    name: str | None,
+    unknown_policy: str | None,
+    workspace_id: uuid.UUID | None,
+) -> None:
+    """Change limits of a channel: per_second, unique_per_day, portfolio_id; NAME= without a value ends one."""
+    given = {"name": name, "unknown_policy": unknown_policy, "settings": dict(map(_limit, limits)) or None}
+    values = {key: value for key, value in given.items() if value is not None}
+    if not values:
+        raise click.UsageError("Say what to change, such as per_second=40 or --name.")
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+        channel = service.change_channel(session, workspace.id, channel_id, values, actor=actor(), operator=True)
+    if limits:
+        channels.recount(channel)
+    click.echo(f"{channel.name}: {', '.join(f'{k}={v}' for k, v in channel.settings.items()) or 'no settings'}")
 
 
 @command.command("rotate-secret")
@@ -159,6 +196,16 @@ def _pair(text: str) -> tuple[str, str]:
         except (OSError, UnicodeError):
             raise click.BadParameter(f"The file {value[1:]} cannot be read.", param_hint="--set") from None
     return name.replace("-", "_"), value
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    name, value = _pair(text)
+    if name == "portfolio_id" or not value:
+        return name, value or None
+    try:
+        return name, float(value) if "." in value else int(value)
+    except ValueError:
+        return name, value
 
 
 def _plain(channel: Channel) -> dict[str, Any]:

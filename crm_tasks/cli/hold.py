@@ -15,7 +15,8 @@ from crm_tasks.core.schemas import HoldOut
 def command() -> None:
     """Holds: stop work by scope, everywhere, until released.
 
-    A scope is all, queue:NAME, task:NAME, workspace:ID, channel:ID, campaign:ID, contact:ID or conversation:ID.
+    A scope is all, queue:NAME, task:NAME, workspace:ID, channel:ID, endpoint:ID, campaign:ID, contact:ID or
+    conversation:ID.
     """
 
 

@@ -5,6 +5,7 @@ every restart and binds workers that start later.
 """
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ log = get_logger(__name__)
 # How many jobs change hands in one transaction when a hold begins or ends.
 BATCH = 5_000
 _PLAIN = ("all",)
-_PREFIXES = ("queue:", "task:", "workspace:", "channel:", "campaign:", "contact:", "conversation:")
+_PREFIXES = ("queue:", "task:", "workspace:", "channel:", "endpoint:", "campaign:", "contact:", "conversation:")
 
 
 def active() -> sa.ColumnElement[bool]:
@@ -93,6 +94,11 @@ def listed(session: Session, *, workspace_id: uuid.UUID | None = None, ended: bo
     if workspace_id is not None:
         query = query.where(sa.or_(Hold.workspace_id == workspace_id, Hold.workspace_id.is_(None)))
     return list(session.scalars(query))
+
+
+def in_force(session: Session, scopes: Iterable[str]) -> list[Hold]:
+    """Return the holds in force on exactly these scopes, whoever placed them, newest first."""
+    return list(session.scalars(sa.select(Hold).where(active(), Hold.scope.in_(scopes)).order_by(Hold.id.desc())))
 
 
 def held_counts(session: Session) -> dict[str, int]:

@@ -134,7 +134,15 @@ def _overridden(env: Env, queue: Queue, policy: QueuePolicy, default_cap: int | 
     )
 
 
+def task_rates(env: Env) -> dict[str, tuple[int, timedelta]]:
+    """Return the rates of single tasks by name: `TASK_RATES=messages.send=20/m,ai.reply=60/m`."""
+    text = env.str("TASK_RATES", "", validate=_are_task_rates) or ""
+    found = {name.strip(): parse_rate(rate) for name, _, rate in (each.partition("=") for each in _entries(text))}
+    return {name: rate for name, rate in found.items() if rate is not None}
+
+
 _RATE = re.compile(r"([1-9]\d*)/([smhd])")
+_TASK = re.compile(r"\w+(\.\w+)+")
 _PER = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -147,3 +155,15 @@ def parse_rate(text: str) -> tuple[int, timedelta] | None:
 def _is_rate(text: str) -> None:
     if text and not _RATE.fullmatch(text.strip()):
         raise ValidationError("Write a rate as 20/m: a number, a slash and one of s, m, h, d.")
+
+
+def _entries(text: str) -> list[str]:
+    return text.split(",") if text.strip() else []
+
+
+def _are_task_rates(text: str) -> None:
+    named = [each.partition("=")[::2] for each in _entries(text)]
+    if not all(_TASK.fullmatch(name.strip()) and parse_rate(rate) for name, rate in named):
+        raise ValidationError("Write messages.send=20/m,ai.reply=60/m: a task, =, and a rate in one of s, m, h, d.")
+    if len({name.strip() for name, _ in named}) < len(named):
+        raise ValidationError("Name each task once.")

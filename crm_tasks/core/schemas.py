@@ -42,7 +42,7 @@ class HoldIn(ma.Schema):
 
     scope = ma.fields.String(
         required=True,
-        error_messages={"required": "Name what to stop: all, queue:…, task:…, workspace:…, channel:… or campaign:…"},
+        error_messages={"required": "Name what to stop: all, queue:…, task:…, workspace:…, channel:…, endpoint:…"},
     )
     reason = ma.fields.String(required=True, error_messages={"required": "Say why, so that others know."})
     expires_at = ma.fields.AwareDateTime(load_default=None)

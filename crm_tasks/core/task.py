@@ -189,8 +189,8 @@ def _run(task: CRMTask, claim: Claim, beat: pulse.Pulse) -> None:
 def _outcome(task: CRMTask, claim: Claim) -> None:
     log.info("job.started", attempt=claim.attempt + 1, claim_no=claim.claim_no, worker=claim.worker)
     try:
-        if wait := pace.wait_for_queue(claim.queue, claim.priority):
-            raise Snooze(wait, "the queue's rate", code="pace")
+        if wait := pace.wait_for_job(claim.queue, claim.task, claim.priority):
+            raise Snooze(wait, "the rate of its queue or task", code="pace")
         result = task.run(**claim.args)
         if not claim.finished:
             until_stored(lambda: _finish(claim, result))

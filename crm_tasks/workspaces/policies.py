@@ -125,7 +125,7 @@ def put(session: Session, workspace_id: uuid.UUID, name: str, value: Mapping[str
     try:
         read = _schema(name).load(value)
     except ma.ValidationError as error:
-        raise Invalid(f"This is not a value of {name}.", fields=list(_fields(error.messages_dict))) from None
+        raise Invalid(f"This is not a value of {name}.", fields=field_errors(error.messages_dict)) from None
     statement = insert(Policy).values(workspace_id=workspace_id, name=name, value=read, set_by=actor, set_at=now())
     session.execute(
         statement.on_conflict_do_update(
@@ -158,11 +158,12 @@ def _schema(name: str) -> ma.Schema:
         raise NotFound(f"There is no policy {name[:64]!r}.{did_you_mean(name, SCHEMAS)}", hint=hint) from None
 
 
-def _fields(messages: Mapping[str, Any], prefix: str = "") -> list[FieldError]:
+def field_errors(messages: Mapping[str, Any], prefix: str = "") -> list[FieldError]:
+    """Return what a schema found wrong, nested fields with dots."""
     found = []
     for name, problem in messages.items():
         if isinstance(problem, Mapping):
-            found += _fields({str(key): value for key, value in problem.items()}, f"{prefix}{name}.")
+            found += field_errors({str(key): value for key, value in problem.items()}, f"{prefix}{name}.")
         else:
             found.append(FieldError(f"{prefix}{name}".removeprefix("_schema"), " ".join(map(str, problem))))
     return found

@@ -1,26 +1,33 @@
 """Tenants, their channels and their keys. Credentials come in and go out here and nowhere else."""
 
-import re
 import secrets
-import unicodedata
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import marshmallow as ma
 import phonenumbers
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.log import get_logger
 from crm_tasks.providers import registry
-from crm_tasks.providers.provider import Provider, Sender
+from crm_tasks.providers.provider import Need, Provider, Sender
 from crm_tasks.workspaces.models import ApiKey, Channel, UnknownPolicy, Workspace
+from crm_tasks.workspaces.policies import field_errors
+from crm_tasks.workspaces.schemas import ChannelChange
+
+log = get_logger(__name__)
 
 KEY_PREFIX = "crm_"
+# Characters of one value of a channel; what is no secret may be in an index.
+MOST_VALUE, MOST_SECRET = 500, 10_000
 
 
 # --- workspaces --------------------------------------------------------------------------------------------------
@@ -106,9 +113,6 @@ def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> C
     kind = registry.provider(new.kind)
     values = _checked_values(new, kind)
     number = values.pop("phone_number_id", None)
-    query = sa.select(Channel.id).where(Channel.kind == new.kind, Channel.phone_number_id == number)
-    if number and session.scalar(query) is not None:
-        raise Conflict(f"The number {number} belongs to a channel already.", code="channel_exists")
     secret = {need.name for need in kind.needs if need.secret}
     credentials: dict[str, Any] = {name: value for name, value in values.items() if name in secret}
     if app_secret := credentials.pop("app_secret", None):
@@ -129,8 +133,11 @@ def add_channel(session: Session, workspace_id: uuid.UUID, new: NewChannel) -> C
     if new.kind == "whatsapp":
         channel.base_url = channel.base_url or settings().whatsapp_base_url.rstrip("/")
         channel.api_version = new.api_version or settings().whatsapp_api_version
-    session.add(channel)
-    session.flush()
+    try:
+        with session.begin_nested():
+            session.add(channel)
+    except IntegrityError:
+        raise Conflict(f"The number {number} belongs to a channel already.", code="channel_exists") from None
     return channel
 
 
@@ -147,15 +154,66 @@ def _checked_values(new: NewChannel, kind: Provider) -> dict[str, Any]:
             problems.append(FieldError(need.name, f"This is needed. {need.what}"))
         elif given is not None:
             values[need.name] = given
+            problems += _too_long(need, given)
     known = {need.name for need in kind.needs}
     for name, value in new.values.items():
         if name not in known and value not in (None, ""):
             problems.append(FieldError(name, f"A channel of kind {kind.kind} has no such value."))
     if new.base_url and not new.base_url.startswith(("https://", "http://")):
         problems.append(FieldError("base_url", "Must begin with https:// or http://."))
+    elif new.base_url and "@" in new.base_url:
+        problems.append(FieldError("base_url", "Leave out user and password: an address is shown, secrets are not."))
     if problems:
         raise Invalid("The channel cannot be added like this.", fields=problems)
     return values
+
+
+def _too_long(need: Need, given: Any) -> list[FieldError]:
+    most = MOST_SECRET if need.secret else MOST_VALUE
+    return [FieldError(need.name, f"Write at most {most} characters.")] if len(str(given)) > most else []
+
+
+def change_channel(
+    session: Session,
+    workspace_id: uuid.UUID,
+    channel_id: uuid.UUID,
+    values: Mapping[str, Any],
+    *,
+    actor: str,
+    operator: bool = False,
+) -> Channel:
+    """Change the name, the policy and the limits of a channel (`ChannelChange`), from the next message on.
+
+    Args:
+        operator: may have it share the portfolio of another workspace's channels, and so their limit.
+
+    Raises:
+        NotFound: no such channel. Invalid: a field is wrong.
+    """
+    found = channel(session, workspace_id, channel_id)
+    session.refresh(found, with_for_update=True)
+    try:
+        read = ChannelChange().load(values)
+    except ma.ValidationError as error:
+        text = "The channel cannot be changed like this."
+        raise Invalid(text, fields=field_errors(error.messages_dict)) from None
+    limits = read.get("settings", {})
+    if not operator and (portfolio := limits.get("portfolio_id")):
+        _refuse_foreign(session, workspace_id, portfolio)
+    changed = {**found.settings, **limits}
+    found.settings = {name: value for name, value in changed.items() if name not in limits or value is not None}
+    found.name = read.get("name", found.name).strip()
+    found.unknown_policy = UnknownPolicy(read.get("unknown_policy", found.unknown_policy))
+    session.flush()
+    log.info("channel.changed", channel_id=str(channel_id), fields=sorted({*read, *limits}), actor=actor)
+    return found
+
+
+def _refuse_foreign(session: Session, workspace_id: uuid.UUID, portfolio: str) -> None:
+    own = sa.or_(Channel.settings["portfolio_id"].astext == portfolio, Channel.waba_id == portfolio)
+    if session.scalar(sa.select(Channel.id).where(own, Channel.workspace_id != workspace_id).limit(1)) is not None:
+        text = "Another workspace uses it: only an operator may have them share a limit."
+        raise Invalid("The portfolio is not yours alone.", fields=[FieldError("settings.portfolio_id", text)])
 
 
 def sender(channel: Channel) -> Sender:
@@ -225,7 +283,7 @@ def rotate_credentials(
     problems += [FieldError(name, "This is empty.") for name, value in values.items() if not str(value).strip()]
     if problems or not values:
         raise Invalid(
-            "The credentials cannot be changed like this.", fields=problems or [FieldError("set", "Name one.")]
+            "The credentials cannot be changed like this.", fields=problems or [FieldError("values", "Name one.")]
         )
     found.credentials = {**found.credentials, **{name: str(value).strip() for name, value in values.items()}}
     return found
@@ -313,38 +371,3 @@ def key_of(session: Session, secret: str) -> ApiKey | None:
     if not secret.startswith(KEY_PREFIX) or len(secret) > 100:
         return None
     return session.scalar(sa.select(ApiKey).where(ApiKey.digest == crypto.digest(secret), ApiKey.revoked_at.is_(None)))
-
-
-# --- phone numbers -----------------------------------------------------------------------------------------------
-
-_SCHEME = re.compile(r"^(tel|sms|whatsapp):", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\xad]")
-_EXTENSION = re.compile(r"\s*([,x#]+\s*\d{1,7}|(ext|extn|extension)[.:]?\s*\d{1,7})$", re.IGNORECASE)
-# How people in most of the world write the +.
-_EXIT_CODE = re.compile(r"^\(?00\)?(?=[\s\-./()]*[1-9])")
-
-
-def e164(number: str, region: str) -> str:
-    """Return a phone number in any sane writing as E.164, read in this region if it names no country.
-
-    An extension is left out. Letters are refused: a word, or what a spreadsheet made of a number (9.19E+11).
-
-    Raises:
-        Invalid: it cannot be a phone number.
-    """
-    plain = _EXTENSION.sub("", _SCHEME.sub("", _INVISIBLE.sub("", unicodedata.normalize("NFKC", number)).strip()))
-    lettered = any(each.isalpha() for each in plain.partition(";")[0])
-    try:
-        parsed: Any = None if lettered else phonenumbers.parse(_EXIT_CODE.sub("+", plain), region)
-    except phonenumbers.NumberParseException:
-        parsed = None
-    if parsed is None or not _is_possible(parsed):
-        remedy = "Write it with its country, such as +14155550123."
-        raise Invalid(f"{number[:40]!r} is not a phone number.", fields=[FieldError("to", remedy, "bad_phone_number")])
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-
-
-def _is_possible(parsed: Any) -> bool:
-    # WhatsApp knows Mexico's mobile numbers with the 1 that the country itself gave up in 2019.
-    mexican = parsed.country_code == 52 and re.fullmatch(r"1\d{10}", str(parsed.national_number))
-    return bool(mexican) or phonenumbers.is_possible_number(parsed)

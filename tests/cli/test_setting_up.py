@@ -1,5 +1,6 @@
 """`crm workspace`, `channel`, `key` and `user`: setting a business up, without showing a secret that is kept."""
 
+import json
 import uuid
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from crm_tasks.core import db
+from crm_tasks.messages.channel_schemas import dump_standing
+from crm_tasks.messages.service import channels
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Channel, User
 from tests.cli.terminal import complaint, data, ids, said
@@ -128,6 +131,26 @@ def test_an_access_token_is_replaced(demo: Demo) -> None:
     assert one(Channel).credentials["access_token"] == "newer"
     assert one(Channel).credentials["app_secrets"] == [demo.app_secret]
     assert "This is empty." in complaint("channel", "rotate-credentials", demo.channel_id, "--set", "access_token= ")
+
+
+def test_limits_of_a_channel_are_set_and_it_is_shown_as_by_the_api(demo: Demo) -> None:
+    text = said("channel", "set", demo.channel_id, "per_second=40", "unique_per_day=1000", "portfolio_id=7")
+    assert text == "Number: per_second=40.0, unique_per_day=1000, portfolio_id=7\n"
+    said("channel", "set", demo.channel_id, "unique_per_day=", "--name", "Shop", "--unknown-policy", "resend")
+    found = json.loads(said("channel", "show", demo.channel_id))
+    with db.transaction() as session:
+        (standing,) = channels.standing(session, [session.get_one(Channel, demo.channel_id)])
+        assert found == dump_standing(standing)
+    assert (found["name"], found["unknown_policy"]) == ("Shop", "resend")
+    assert found["settings"] == {"per_second": 40.0, "portfolio_id": "7"}
+    assert (found["state"]["breaker"]["state"], found["state"]["pace"]["per_second"]) == ("closed", 40.0)
+
+
+def test_a_wrong_limit_of_a_channel_is_refused(demo: Demo) -> None:
+    for wrong in ("per_second=fast", "per_second=0", "unique_per_day=1.5", "nonsense=1"):
+        assert f"  settings.{wrong.split('=')[0]}: " in complaint("channel", "set", demo.channel_id, wrong)
+    assert "Say what to change" in complaint("channel", "set", demo.channel_id, code=2)
+    assert "There is no channel" in complaint("channel", "show", uuid.uuid4())
 
 
 def test_with_several_workspaces_one_must_be_named(demo: Demo) -> None:

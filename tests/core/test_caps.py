@@ -91,3 +91,20 @@ def test_a_rate_is_kept_over_two_workers_and_is_reached(start: Start, tmp_path: 
     # And without polling: a job comes back about once, at its moment, not again and again.
     claims, attempts = execute("SELECT max(claim_no), max(attempt) FROM jobs")[0]
     assert (claims <= 4, attempts) == (True, 0)
+
+
+def test_a_rate_of_a_task_binds_that_task_over_all_workers_and_no_other(start: Start, tmp_path: Path) -> None:
+    env = {"TASK_RATES": "messages.test_stamp=5/s, notifications.test_nap=1/d"}
+    for name in ("a", "b"):
+        start(worker(tmp_path, "messages", include="tests.tasks", name=name, **env))
+    start(beat(tmp_path, **env))
+    log, other = tmp_path / "stamps", tmp_path / "notes"
+    began = time.time()
+    many(11, "messages.test_stamp", args={"path": str(log)})
+    many(11, "messages.test_note", args={"path": str(other), "text": "x"})
+    eventually(lambda: len(lines(log)) == len(lines(other)) == 11, "all have run", 30)
+    # Ten steps after the first; a stamp may be late, never early.
+    assert max(map(float, lines(log))) - began > 10 / 5
+    waited = "SELECT count(*) FROM jobs WHERE task = 'messages.test_note' AND claim_no > 1"
+    assert execute(waited) == [(0,)]
+    assert execute("SELECT max(attempt) FROM jobs") == [(0,)]

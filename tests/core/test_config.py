@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,20 @@ def test_all_problems_are_told_at_once_by_name_and_without_their_values(monkeypa
     assert [line.split(":")[0].strip() for line in said.splitlines()[1:-1]] == sorted(wrong)
     assert "hunter2" not in said
     assert "docs/configuration.md" in said
+
+
+def test_rates_of_single_tasks_are_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(monkeypatch).task_rates == {}
+    found = load(monkeypatch, TASK_RATES=" messages.send=20/m, ai.reply = 3/s ").task_rates
+    assert found == {"messages.send": (20, timedelta(minutes=1)), "ai.reply": (3, timedelta(seconds=1))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["messages.send", "messages.send=", "messages.send=fast", "=20/m", "a.b=20/m,", "a.b=0/m", "a.b=1/s,a.b=2/s"],
+)
+def test_a_bad_rate_of_a_task_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    assert "\n  TASK_RATES: " in problems(monkeypatch, TASK_RATES=text)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import itertools
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
+from crm_tasks.config import settings
 from crm_tasks.core import pace
 from crm_tasks.core.pace import Bucket, Members, Slot
 from crm_tasks.core.redis import manager
@@ -287,6 +289,23 @@ def test_what_pace_keeps_in_redis_expires() -> None:
     assert all(client.pttl(key) > 0 for key in keys)
 
 
-def test_a_queue_without_a_rate_waits_for_nothing_and_asks_nobody() -> None:
-    assert pace.wait_for_queue("messages") == timedelta(0)
+def test_a_job_takes_a_turn_of_its_queue_and_its_task_or_of_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = replace(settings().queues["messages"], rate=(10, timedelta(seconds=1)))
+    monkeypatch.setitem(settings().queues, "messages", policy)
+    monkeypatch.setitem(settings().task_rates, "messages.slow", (1, timedelta(hours=1)))
+    assert pace.wait_for_job("messages", "messages.slow") == timedelta(0)
+    assert pace.wait_for_job("messages", "messages.slow") > timedelta(minutes=50)
+    before = pace.ahead(Bucket("queue:messages", 10))
+    for _ in range(20):
+        pace.wait_for_job("messages", "messages.slow")
+    after = pace.ahead(Bucket("queue:messages", 10))
+    # What the task's rate sent away has taken nothing of the queue's.
+    assert before is not None
+    assert after is not None
+    assert after <= before
+    assert pace.wait_for_job("messages", "messages.other") == timedelta(0)
+
+
+def test_a_job_without_a_rate_waits_for_nothing_and_asks_nobody() -> None:
+    assert pace.wait_for_job("messages", "messages.send") == timedelta(0)
     assert list(manager().client().scan_iter("crm:pace:*")) == []

@@ -29,6 +29,10 @@ class Api:
         """POST, with a body of JSON if there is one."""
         return self._call("POST", path, options if body is None else {"json": body, **options})
 
+    def patch(self, path: str, body: Any, **options: Any) -> TestResponse:
+        """PATCH, with a body of JSON."""
+        return self._call("PATCH", path, {"json": body, **options})
+
     def delete(self, path: str, **options: Any) -> TestResponse:
         """DELETE."""
         return self._call("DELETE", path, options)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.core.ledger import job, new
+from tests.core.ledger import execute, job, new
 from tests.fixtures import Demo
 from tests.webapp.api import Api, error, fields
 
@@ -76,6 +76,17 @@ def test_a_workspace_may_stop_itself_and_its_channels(demo: Demo, api: Api, oper
         assert place(api, scope)["workspace_id"] == str(demo.workspace_id)
     assert scopes(api) == own[::-1]
     assert scopes(operator) == own[::-1]
+
+
+def test_a_workspace_may_stop_its_own_webhook_endpoints(demo: Demo, api: Api, stranger: Api) -> None:
+    body = {"url": "http://127.0.0.1:9/hooks", "events": ["*"]}
+    scope = f"endpoint:{api.post('/webhooks', body).get_json()['id']}"
+    refused = stranger.post("/holds", {"scope": scope, "reason": "r"})
+    assert (refused.status_code, error(refused)["code"]) == (403, "operator_only")
+    hold = place(api, scope)
+    endpoint_id = scope.removeprefix("endpoint:")
+    assert api.post(f"/webhooks/{endpoint_id}/test").status_code == 202
+    assert execute("SELECT held_by FROM jobs WHERE task LIKE 'webhooks.%'") == [(hold["id"],)]
 
 
 def test_a_workspace_may_stop_nothing_else(demo: Demo, other: Demo, api: Api) -> None:

@@ -9,6 +9,7 @@ from flask_smorest import Api as SmorestApi
 
 import crm_tasks
 from webapp.api import (
+    channels,
     conversations,
     dead_letters,
     earlier,
@@ -41,6 +42,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         scheduled,
         conversations,
         suppressions,
+        channels,
         policies,
         templates,
         jobs,

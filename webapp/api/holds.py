@@ -11,6 +11,7 @@ from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Forbidden
 from crm_tasks.core.jobs.model import Hold
 from crm_tasks.core.schemas import HoldIn, HoldOut
+from crm_tasks.webhooks.service import endpoints
 from crm_tasks.workspaces import service as workspaces
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import HoldPage
@@ -67,14 +68,18 @@ def release(hold_id: uuid.UUID) -> dict[str, Any]:
 
 
 def _own(session: Session, scope: str) -> None:
-    """A workspace may stop itself and its own channels, nothing that others share."""
+    """A workspace may stop itself, its own channels and webhook endpoints, nothing that others share."""
     workspace_id = caller().workspace_id
-    own = {f"workspace:{workspace_id}", *(f"channel:{c.id}" for c in workspaces.channels(session, workspace_id))}
+    own = {
+        f"workspace:{workspace_id}",
+        *(f"channel:{channel.id}" for channel in workspaces.channels(session, workspace_id)),
+        *(f"endpoint:{endpoint.id}" for endpoint in endpoints.listed(session, workspace_id)),
+    }
     if scope.strip() not in own:
         raise Forbidden(
             f"{scope!r} is not this workspace's alone.",
             code="operator_only",
-            hint="Use workspace:<your id> or channel:<one of yours>, or an operator's key.",
+            hint="Use workspace:<your id>, channel: or endpoint:<one of yours>, or an operator's key.",
         )
 
 

@@ -11,6 +11,7 @@ from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.workspaces import service as workspaces
+from crm_tasks.workspaces.phones import e164
 from webapp.api.paging import Envelope, PageArgs, decode, page
 from webapp.api.reading import Blueprint
 from webapp.auth import caller
@@ -118,7 +119,7 @@ def _address(session: Session, text: str) -> str:
     if "@" in text or "." in text:
         return text.strip()
     try:
-        return workspaces.e164(text, workspaces.get(session, caller().workspace_id).region)
+        return e164(text, workspaces.get(session, caller().workspace_id).region)
     except Invalid:
         remedy = "Give a phone number, an e-mail address or a user id."
         raise Invalid("This is not an address.", fields=[FieldError("address", remedy)]) from None

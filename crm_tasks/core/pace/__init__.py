@@ -9,7 +9,16 @@ which reserves nothing), so that waiting jobs neither poll nor come back all at 
 """
 
 from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Members, Slot
-from crm_tasks.core.pace.governor import ahead, begin, give_back, reserve, slow_down, wait_for, wait_for_queue
+from crm_tasks.core.pace.governor import (
+    ahead,
+    begin,
+    forget_members,
+    give_back,
+    reserve,
+    slow_down,
+    wait_for,
+    wait_for_job,
+)
 
 __all__ = [
     "AHEAD",
@@ -19,9 +28,10 @@ __all__ = [
     "Slot",
     "ahead",
     "begin",
+    "forget_members",
     "give_back",
     "reserve",
     "slow_down",
     "wait_for",
-    "wait_for_queue",
+    "wait_for_job",
 ]

@@ -134,18 +134,25 @@ def wait_for(limits: Sequence[Limit], *, priority: int = 5, member: str | None =
     return timedelta(0)
 
 
-def wait_for_queue(queue: str, priority: int = 5) -> timedelta:
-    """Wait for the turn of a job of this queue, at most a second; return how long it has to stay away instead."""
-    rate = settings().queues[queue].rate
-    if rate is None:
-        return timedelta(0)
-    count, period = rate
-    return wait_for([Bucket(f"queue:{queue}", count / period.total_seconds())], priority=priority)
+def wait_for_job(queue: str, task: str, priority: int = 5) -> timedelta:
+    """Wait for a job's turn by the rates of its queue and its task; return how long it has to stay away instead."""
+    rates = {f"queue:{queue}": settings().queues[queue].rate, f"task:{task}": settings().task_rates.get(task)}
+    buckets = [Bucket(name, rate[0] / rate[1].total_seconds()) for name, rate in rates.items() if rate is not None]
+    return wait_for(buckets, priority=priority) if buckets else timedelta(0)
 
 
 def ahead(limit: Limit, priority: int = 5) -> timedelta | None:
     """Return how far off the start is of who comes next with this priority; reserves nothing. None: nobody knows."""
     return _governor.ahead(limit, high=priority <= HIGH)
+
+
+def forget_members(name: str) -> None:
+    """Have the members of a set read from Postgres again, before anybody new enters: what it is made of has changed."""
+    try:
+        shared.forget_members(name)
+    except redis.RedisError as error:
+        # Whoever finds it again after an absence closes its account, and sets are read again then.
+        log.info("pace.not_forgotten", bucket=name, error=type(error).__name__)
 
 
 def slow_down(name: str) -> None:

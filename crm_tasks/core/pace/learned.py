@@ -3,9 +3,11 @@
 Postgres remembers them, so that neither an emptied Redis nor a restart forgets; Redis has them for every reservation.
 """
 
+from collections.abc import Iterable
+
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from crm_tasks.core import db
 from crm_tasks.core.db import Base
@@ -25,7 +27,7 @@ _HALVE = f"""
     WHERE pace_rates.changed_at <= crm_now() - make_interval(secs => {ONE_BURST})
     RETURNING factor
 """  # noqa: S608  only numbers and expressions are formatted in
-_SLOWED = f"SELECT name, {_NOW} FROM pace_rates WHERE {_NOW} < 1"  # noqa: S608
+_SLOWED = f"SELECT name, {_NOW} AS factor FROM pace_rates WHERE {_NOW} < 1"  # noqa: S608
 
 
 class PaceRate(Base):
@@ -43,6 +45,12 @@ def halve(name: str) -> float | None:
     with db.autocommit() as connection:
         row = connection.execute(_HALVE, {"name": name}).fetchone()
     return row[0] if row else None
+
+
+def factors(session: Session, names: Iterable[str]) -> dict[str, float]:
+    """Return those of these buckets that are slowed now, and what part of their rate they have."""
+    rows = session.execute(sa.text(f"{_SLOWED} AND name = ANY(:names)"), {"names": list(names)})
+    return {row.name: row.factor for row in rows}
 
 
 def slowed(connection: psycopg.Connection) -> dict[str, float]:

@@ -81,6 +81,11 @@ def slow(name: str, factor: float) -> None:
     _script("begin")(keys=[_account(), _key(name)], args=["slow", factor], client=manager().client())
 
 
+def forget_members(name: str) -> None:
+    """Have a set read again. Who is in it by what was reserved meanwhile stays."""
+    manager().client().hdel(_key(name), "known")
+
+
 def _ask(mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> list[Any]:
     keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
     args.append(_hashed(member) if member is not None else "")

@@ -23,6 +23,7 @@ from crm_tasks.providers.mail import compose
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
+from crm_tasks.workspaces.phones import e164
 
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
@@ -201,7 +202,7 @@ def recipient(session: Session, workspace_id: uuid.UUID, provider: Provider, to:
         return contacts.Names(email=email_address(to))
     if "bsuid" in provider.reaches and (match := _USER_ID.fullmatch(to)):
         return contacts.Names(parent_bsuid=to) if match[1] else contacts.Names(bsuid=to)
-    return contacts.Names(phone=workspaces.e164(to, workspaces.get(session, workspace_id).region))
+    return contacts.Names(phone=e164(to, workspaces.get(session, workspace_id).region))
 
 
 def email_address(text: str) -> str:

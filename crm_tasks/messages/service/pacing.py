@@ -6,9 +6,10 @@ time than those at which they left.
 
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ from crm_tasks.messages.models import Direction, Message
 from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.gates import Finding
 from crm_tasks.messages.service.look import Look
+from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces.models import Channel
 
 # Of the provider's limit: what is left is for the unevenness of the way there.
@@ -38,9 +40,29 @@ def channel_bucket(channel_id: uuid.UUID) -> str:
     return f"channel:{channel_id}"
 
 
+def people_bucket(portfolio: str) -> str:
+    """Return the name of the set of people whom a portfolio has reached."""
+    return f"portfolio:{portfolio}"
+
+
+def portfolio_of(settings: Mapping[str, Any], waba_id: str | None, channel_id: uuid.UUID) -> str:
+    """Return whose limit of people a channel shares: its portfolio's, else its account's, else its own."""
+    return str(settings.get("portfolio_id") or waba_id or channel_id)
+
+
 def breaker_key(channel_id: uuid.UUID) -> str:
     """Return the name of a channel's circuit breaker."""
     return f"channel:{channel_id}"
+
+
+def per_second(provider: Provider, settings: Mapping[str, Any]) -> float | None:
+    """Return how many messages a channel sends in a second: as it is set, else what its provider takes."""
+    return settings.get("per_second", provider.per_second)
+
+
+def limit_of_channel(channel_id: uuid.UUID, rate: float | None) -> Bucket | None:
+    """Return the bucket of a channel that sends so much in a second; None if nothing limits it."""
+    return _evenly(channel_bucket(channel_id), float(rate)) if rate else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +119,8 @@ def limits_of(seen: Look) -> list[Limit]:
     """Return everything that limits how soon a message may leave."""
     row, provider, settings = seen.row, seen.provider, seen.row.settings
     found: list[Limit] = []
-    if per_second := settings.get("per_second", provider.per_second):
-        found.append(_evenly(channel_bucket(row.channel_id), float(per_second)))
+    if own := limit_of_channel(row.channel_id, per_second(provider, settings)):
+        found.append(own)
     if provider.pair is not None and row.contact_id is not None:
         every, burst = provider.pair
         # One less at once than the provider takes: the first and the last of a burst travel differently long.
@@ -107,8 +129,8 @@ def limits_of(seen: Look) -> list[Limit]:
         count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
         found.append(_evenly(f"workspace:{row.workspace_id}", count / period.total_seconds()))
     if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
-        portfolio = str(settings.get("portfolio_id") or row.waba_id or row.channel_id)
-        found.append(Members(f"portfolio:{portfolio}", int(people), lambda: _reached(portfolio)))
+        portfolio = portfolio_of(settings, row.waba_id, row.channel_id)
+        found.append(Members(people_bucket(portfolio), int(people), lambda: _reached(portfolio)))
     return found
 
 
