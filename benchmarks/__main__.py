@@ -7,13 +7,14 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, ingestion, lab, ledger, measure, reply
+from benchmarks import idle, ingestion, lab, ledger, measure, reply, sends
 
 Results = dict[str, Any]
 console = Console()
@@ -23,7 +24,7 @@ _TARGET_MB = 600
 def main() -> None:
     """Run what was asked for, or everything."""
     asked = _arguments()
-    lacking = lab.missing() if {"ingestion"} & set(asked.names) else []
+    lacking = lab.missing() if {"ingestion", "sends"} & set(asked.names) else []
     if lacking:
         sys.exit(f"bench: the comparison with Node needs {', '.join(lacking)}")
     results: Results = {"machine": _machine(), "rounds": asked.rounds}
@@ -85,6 +86,15 @@ def _ledger(rounds: int) -> Results:
     }
 
 
+def _sends(rounds: int) -> Results:
+    """Messages per second at a provider that takes 50 ms, beside BullMQ and a bare loop."""
+    messages = 3_000
+    sides = {"ours": sends.ours, "bullmq": sends.bullmq, "asyncio": sends.bare}
+    runs = _in_turn(rounds, {name: partial(side, messages) for name, side in sides.items()})
+    _table(f"{messages} sends, provider at 50 ms", runs, "sends/s")
+    return _summary(runs, ours="ours", peer="bullmq", target=0.0)
+
+
 def _reply(rounds: int) -> Results:
     """How long a customer waits."""
     before = measure.statements()
@@ -113,6 +123,7 @@ def _idle(_rounds: int) -> Results:
 _BENCHES: dict[str, Callable[[int], Results]] = {
     "ingestion": _ingestion,
     "ledger": _ledger,
+    "sends": _sends,
     "reply": _reply,
     "idle": _idle,
 }
@@ -140,7 +151,11 @@ def _median(runs: Sequence[Results], key: str = "per_second") -> float:
 
 
 def _table(title: str, runs: dict[str, list[Results]], unit: str) -> None:
-    keys = [key for key in ("p50_ms", "p99_ms", "cpu_s_per_1000") if key in next(iter(runs.values()))[0]]
+    keys = [
+        key
+        for key in ("p50_ms", "p99_ms", "cpu_s_per_1000", "all_cpu_s_per_1000")
+        if key in next(iter(runs.values()))[0]
+    ]
     table = Table("", f"{unit} (median)", "all runs", *keys, title=title)
     for name, found in runs.items():
         every = ", ".join(f"{run['per_second']:,.0f}" for run in found)

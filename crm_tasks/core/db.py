@@ -176,6 +176,16 @@ def autocommit() -> Iterator[psycopg.Connection]:
         pooled.close()
 
 
+@contextmanager
+def aside() -> Iterator[Session]:
+    """Open a transaction on a connection outside the pool, for who asks in the middle of another transaction."""
+    made = sa.create_engine(
+        settings().database_url, poolclass=sa.NullPool, hide_parameters=True, connect_args=_connect_args()
+    )
+    with made.connect() as connection, Session(connection) as session, session.begin():
+        yield session
+
+
 def driver(session: Session) -> psycopg.Connection:
     """Return the driver's connection of a session: what is executed on it is part of the session's transaction."""
     return session.connection().connection.driver_connection  # type: ignore[return-value]

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from celery import signals
@@ -16,7 +17,7 @@ from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import Queue
-from crm_tasks.core.task import finishing, job, record
+from crm_tasks.core.task import finishing, job, record, until_stored
 from crm_tasks.media.service import fetching, uploading
 from crm_tasks.messages.service import attachments, reading, sending
 from crm_tasks.messages.service import receive as receiving
@@ -86,18 +87,24 @@ def deliver(wanted: uuid.UUID, *, begin: Begin = sending.begin, also: Also | Non
         return
     if isinstance(order, Snooze):
         raise order
+    if not order.start.wait():
+        raise Snooze(timedelta(seconds=1), "its slot was lost, and no other was near", code="slot_lost")
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    order.start.wait()
     result = order.provider.send(order.sender, order.message)
-    sending.heard(order, result)
     if isinstance(result, Refusal):
-        with transaction() as session:
-            outcome = sending.refused(session, wanted, claim, result, sender=order.sender)
-            if also is not None:
-                also(session, order, result)
+        outcome = until_stored(partial(db.retrying, _refused, order, claim, result, also))
+        sending.heard(order, result)
         raise outcome
     record(lambda session: sending.record(session, wanted, result))
+    sending.heard(order, result)
+
+
+def _refused(session: Session, order: sending.Order, claim: Claim, no: Refusal, also: Also | None) -> Outcome:
+    outcome = sending.refused(session, uuid.UUID(order.message.id), claim, no, sender=order.sender)
+    if also is not None:
+        also(session, order, no)
+    return outcome
 
 
 def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order | Snooze | None:
@@ -106,8 +113,13 @@ def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order |
     """
     start: Start | None = None
     while True:
-        with transaction() as session:
-            order = begin(session, message_id, claim, start)
+        try:
+            with transaction() as session:
+                order = begin(session, message_id, claim, start)
+        except BaseException:
+            if start is not None:
+                pace.give_back(start.slot)
+            raise
         if isinstance(order, Start):
             start = order
             time.sleep(max(0.0, start.left - MARK_AHEAD / 2))

@@ -26,7 +26,8 @@ _PRICED = (*_MEDIA, *(f"{medium}_{category}" for medium in _MEDIA for category i
 
 def _is_time(text: str) -> None:
     try:
-        time.fromisoformat(text)
+        if time.fromisoformat(text).tzinfo is not None:
+            raise ValueError
     except ValueError:
         raise ma.ValidationError("Write a time of day such as 21:00.") from None
 
@@ -60,7 +61,7 @@ class QuietHours(ma.Schema):
 
     @ma.validates_schema
     def _not_always(self, data: dict[str, Any], **_: Any) -> None:
-        if data["from"] == data["to"]:
+        if time.fromisoformat(data["from"]) == time.fromisoformat(data["to"]):
             raise ma.ValidationError("These hours are empty: the two times are the same.", "to")
 
 

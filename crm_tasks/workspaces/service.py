@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
-from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.errors import ConfigError, Conflict, FieldError, Invalid, NotFound
 from crm_tasks.core.log import get_logger
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Need, Provider, Sender
@@ -315,12 +315,20 @@ class Secrets:
 
 def webhook_secrets(session: Session) -> Secrets:
     """Return what is needed to recognise WhatsApp's requests."""
-    query = sa.select(Channel.phone_number_id, Channel.credentials).where(Channel.kind == "whatsapp")
-    rows = session.execute(query).all()
-    return Secrets(
-        {number: tuple(credentials["app_secrets"]) for number, credentials in rows},
-        frozenset(credentials["verify_token"] for _, credentials in rows),
-    )
+    raw = sa.type_coerce(Channel.credentials, sa.LargeBinary)
+    query = sa.select(Channel.phone_number_id, raw).where(Channel.kind == "whatsapp")
+    by_number: dict[str, tuple[str, ...]] = {}
+    tokens = set()
+    for number, token in session.execute(query):
+        try:
+            credentials = crypto.decrypt(token)
+        except ConfigError:
+            # One channel whose key is gone must not shut the door for all the others.
+            log.error("channel.not_readable", phone_number_id=number)
+            continue
+        by_number[number or ""] = tuple(credentials.get("app_secrets", ()))
+        tokens.add(credentials.get("verify_token"))
+    return Secrets(by_number, frozenset(tokens - {None}))
 
 
 # --- API keys ----------------------------------------------------------------------------------------------------

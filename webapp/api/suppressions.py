@@ -10,6 +10,7 @@ from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import FieldError, Invalid
+from crm_tasks.messages.service import outbox
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.phones import e164
 from webapp.api.paging import Envelope, PageArgs, decode, page
@@ -116,8 +117,11 @@ def _note(write: Any, body: dict[str, Any]) -> dict[str, Any]:
 
 def _address(session: Session, text: str) -> str:
     """Return an address as the list has it: a number in any writing is E.164 there."""
-    if "@" in text or "." in text:
-        return text.strip()
+    text = text.strip()
+    if "@" in text:
+        return outbox.email_address(text)
+    if outbox.USER_ID.fullmatch(text):
+        return text
     try:
         return e164(text, workspaces.get(session, caller().workspace_id).region)
     except Invalid:

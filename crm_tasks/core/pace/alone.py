@@ -60,7 +60,7 @@ class Nodes:
 
     def _load(self) -> None:
         me = pulse.current()
-        with db.autocommit() as connection:
+        with db.dedicated() as connection:  # the caller may hold one of the pool
             row = connection.execute(_OTHERS, (settings().lease, me.id if me else None)).fetchone()
             slowed = learned.slowed(connection)
         assert row is not None

@@ -64,7 +64,7 @@ def begin() -> bool:
     if client.hexists(_account(), "since"):
         return True
     try:
-        with db.autocommit() as connection:
+        with db.dedicated() as connection:  # the caller may hold one of the pool
             slowed = learned.slowed(connection)
     except (psycopg.Error, SQLAlchemyError) as error:
         if rarely("pace.not_begun"):

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import suppression
 from crm_tasks.core.log import get_logger
+from crm_tasks.email.models import Verdict
 from crm_tasks.email.service import bounces
-from crm_tasks.messages.models import Direction, EventState, InboundEvent, Message
-from crm_tasks.messages.service import statuses
+from crm_tasks.messages.models import Direction, EventState, InboundEvent, Message, MessageState
+from crm_tasks.messages.service import fallback, statuses
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Malformed, Report
 from crm_tasks.providers.whatsapp.webhook import Person, Status
@@ -104,6 +105,8 @@ def _judge(session: Session, known: _Known, event: InboundEvent) -> None:
         detail = str((report.error or {}).get("title") or report.verdict)
         at = min(report.at, event.received_at) if report.at else event.received_at
         bounces.note(session, message, address, report.verdict, detail=detail, event_id=event.id, at=at)
+    if report.verdict == Verdict.BOUNCED and message.state is MessageState.FAILED:
+        fallback.take(session, message)
 
 
 def _address(session: Session, message: Message, recipient: str) -> str | None:

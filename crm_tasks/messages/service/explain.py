@@ -58,7 +58,7 @@ def message(session: Session, message_id: uuid.UUID, *, workspace_id: uuid.UUID 
     if found is None or workspace_id not in (None, found.workspace_id):
         raise NotFound(f"There is no message {message_id}.", code="message_not_found")
     job = session.get(Job, found.job_id) if found.job_id else None
-    told = Explanation(found.state, "", story=_story(session, found.trace_id or found.id, found))
+    told = Explanation(found.state, "", story=_story(session, found.trace_id or found.id, found.workspace_id, found))
     if found.state is MessageState.QUEUED and job is not None:
         told.reasons, told.place = _why(session, found, job), explain.place(session, job)
     elif found.gates and found.state is MessageState.SUPPRESSED:
@@ -76,7 +76,7 @@ def job(session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None =
     found = session.get(Job, job_id)
     if found is None or workspace_id not in (None, found.workspace_id):
         raise NotFound(f"There is no job {job_id}.")
-    told = Explanation(found.state, "", story=_story(session, found.trace_id or found.id))
+    told = Explanation(found.state, "", story=_story(session, found.trace_id or found.id, found.workspace_id))
     sends = _sent_by(session, found)
     told.reasons = _why(session, sends, found) if sends is not None else explain.reasons(session, found)
     told.place = explain.place(session, found)
@@ -140,12 +140,20 @@ def _summary(found: Message, told: Explanation) -> str:
 # --- the story ---------------------------------------------------------------------------------------------------
 
 
-def _story(session: Session, trace: uuid.UUID, found: Message | None = None) -> list[Step]:
-    """Return what happened by this trace, whatever jobs and channels it went through."""
-    messages = set(session.scalars(sa.select(Message).where(Message.trace_id == trace).limit(_MOST)))
+def _story(
+    session: Session, trace: uuid.UUID, workspace_id: uuid.UUID | None, found: Message | None = None
+) -> list[Step]:
+    """Return what happened by this trace in a workspace, whatever jobs and channels it went through.
+
+    One webhook request may be about several workspaces.
+    """
+    own = sa.select(Message).where(Message.trace_id == trace, Message.workspace_id == workspace_id)
+    messages = set(session.scalars(own.limit(_MOST)))
     if found is not None:
         messages.add(found)
-    jobs = session.scalars(sa.select(Job).where(Job.trace_id == trace).order_by(Job.id).limit(_MOST)).all()
+    # The job that applies a webhook request belongs to no workspace.
+    mine = sa.or_(Job.workspace_id == workspace_id, Job.workspace_id.is_(None))
+    jobs = session.scalars(sa.select(Job).where(Job.trace_id == trace, mine).order_by(Job.id).limit(_MOST)).all()
     steps = [*_event(session, trace)]
     for each in messages:
         steps += _of_message(each)

@@ -30,7 +30,8 @@ def follow(session: Session, message: Message, no: Refusal, *, at: datetime) -> 
         evidence = {"message_id": str(message.id), "code": no.code}
         verdicts.suppress(session, message, no.verdict, evidence=evidence, at=at)
     is_whatsapp = registry.provider(channel.kind).medium == "whatsapp"
-    if no.action is Action.PERSON and (no.code == errors.UNREACHABLE or not is_whatsapp):
+    refused = no.verdict == "unsubscribed"
+    if no.action is Action.PERSON and not refused and (no.code == errors.UNREACHABLE or not is_whatsapp):
         # Not for one who has refused: that person wants it on no channel.
         fallback.take(session, message)
     if is_whatsapp:

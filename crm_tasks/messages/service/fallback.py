@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts.models import Identity
-from crm_tasks.core.errors import FieldError, Invalid
+from crm_tasks.core.errors import DomainError, FieldError, Invalid
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message
-from crm_tasks.messages.service import outbox
+from crm_tasks.messages.service import attachments, outbox
 from crm_tasks.messages.service.conversations import conversation
 from crm_tasks.providers import registry
 from crm_tasks.workspaces import service as workspaces
@@ -42,6 +42,20 @@ def check(session: Session, workspace_id: uuid.UUID, channels: Sequence[dict[str
             )
         if provider.measure:
             provider.measure(way["content"])
+        attachments.checked(session, channel, way["type"], way["content"])
+        if unready := {"template", "attachments"} & way["content"].keys() if way["type"] == "email" else set():
+            field = f"fallback.channels.{position}.email.{min(unready)}"
+            remedy = (
+                "Give `subject` and `html` here: an e-mail in another message's place has no template and no files."
+            )
+            raise Invalid("This e-mail cannot take another message's place.", fields=[FieldError(field, remedy)])
+
+
+def _check_email(position: int, content: dict[str, Any]) -> None:
+    if unready := {"template", "attachments"} & content.keys():
+        field = f"fallback.channels.{position}.email.{min(unready)}"
+        remedy = "Give `subject` and `html`: in another message's place there is no template and no file."
+        raise Invalid("This e-mail cannot take another message's place.", fields=[FieldError(field, remedy)])
 
 
 def take(session: Session, message: Message) -> Message | None:
@@ -63,8 +77,13 @@ def take(session: Session, message: Message) -> Message | None:
             fallback={"channels": ways} if ways else None,
             fallback_of=message.id,
         )
-        where = conversation(session, channel, message.contact_id)
-        taken = outbox.send_in(session, channel, where, message.contact_id, new)
+        try:
+            with session.begin_nested():
+                where = conversation(session, channel, message.contact_id)
+                taken = outbox.send_in(session, channel, where, message.contact_id, new)
+        except DomainError as error:
+            log.warning("send.fallback_not_possible", message_id=str(message.id), kind=channel.kind, code=error.code)
+            continue
         log.info("send.fallback", message_id=str(message.id), by=str(taken.id), kind=channel.kind)
         return taken
     return None

@@ -139,7 +139,7 @@ def frequency_cap(session: Session, look: Look) -> Iterator[Finding]:
     value, set_by = policy
     most, days = int(value["messages"]), int(value["days"])
     # Two channels may reach the same person at once: one after the other, so that the second sees the first.
-    _take_turns(session, f"cap:{look.row.contact_id}")
+    _take_turns(session, look, f"cap:{look.row.contact_id}")
     when = sa.func.coalesce(Message.accepted_at, Message.occurred_at)
     query = (
         sa.select(when)
@@ -181,27 +181,30 @@ def over_budget(session: Session, look: Look) -> Iterator[Finding]:
     if policy is None or not price:
         return
     value, set_by = policy
-    _take_turns(session, f"budget:{look.row.workspace_id}")
+    _take_turns(session, look, f"budget:{look.row.workspace_id}")
     zone = ZoneInfo(value.get("time_zone", "UTC"))
     begin, end = _period(look.now.astimezone(zone), value["per"])
-    spent = session.scalar(
-        sa.select(sa.func.coalesce(sa.func.sum(Message.cost), 0)).where(
-            Message.workspace_id == look.row.workspace_id,
-            Message.cost.is_not(None),
-            sa.func.coalesce(Message.accepted_at, Message.occurred_at) >= begin,
-            Message.state.in_(_LEFT),
-            Message.id != look.row.id,
-        )
-    )
+    spent = _spent(session, look, begin)
     most = round(float(value["amount"]) * _MILLION)
-    if int(spent or 0) + price > most:
+    if spent + price > most:
         yield Finding(
             "budget",
-            f"{int(spent or 0) / _MILLION:.2f} spent, {price / _MILLION:.4g} more asked",
+            f"{spent / _MILLION:.2f} spent, {price / _MILLION:.4g} more asked",
             f"{most / _MILLION:.2f} a {value['per']}",
             set_by,
             end,
         )
+
+
+def _spent(session: Session, look: Look, since: datetime) -> int:
+    """Return what was spent: on what was accepted since then, and on what is on its way or may have arrived."""
+    own = (Message.workspace_id == look.row.workspace_id, Message.cost.is_not(None), Message.id != look.row.id)
+    total = sa.func.coalesce(sa.func.sum(Message.cost), 0)
+    accepted = session.scalar(sa.select(total).where(*own, Message.accepted_at >= since))
+    under_way = session.scalar(
+        sa.select(total).where(*own, sa.text("messages.state IN ('sending', 'unknown')"), Message.accepted_at.is_(None))
+    )
+    return int(accepted or 0) + int(under_way or 0)
 
 
 RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
@@ -250,5 +253,7 @@ def _whole(moment: datetime) -> datetime:
     return moment if moment.microsecond == 0 else moment.replace(microsecond=0) + timedelta(seconds=1)
 
 
-def _take_turns(session: Session, name: str) -> None:
-    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+def _take_turns(session: Session, look: Look, name: str) -> None:
+    """Let one send after the other count; who only wants to know waits for nobody."""
+    if look.decides:
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))

@@ -32,7 +32,7 @@ _LOOK = """
     JOIN conversations v ON v.id = m.conversation_id
     LEFT JOIN contacts p ON p.id = m.contact_id
     LEFT JOIN LATERAL (
-        SELECT jsonb_object_agg(i.kind, i.value ORDER BY i.created_at DESC) AS identities,
+        SELECT jsonb_object_agg(i.kind, i.value ORDER BY i.created_at, i.id) AS identities,
                array_agg(i.value) AS values
         FROM identities i WHERE i.contact_id = m.contact_id AND i.retired_at IS NULL) known ON true
     WHERE m.id = :id
@@ -45,6 +45,8 @@ class Look:
 
     row: Any
     provider: Provider
+    # Whether it is the look before sending: then rules that count what others send take turns with them.
+    decides: bool = False
 
     @property
     def now(self) -> datetime:
@@ -88,4 +90,4 @@ class Look:
 def look(session: Session, message_id: uuid.UUID, *, lock: bool = False) -> Look | None:
     """Return what is known of a message now; with `lock`, its row stays as it is until the transaction ends."""
     row = session.execute(sa.text(_LOOK + ("FOR UPDATE OF m" if lock else "")), {"id": message_id}).first()
-    return Look(row, registry.provider(row.kind)) if row else None
+    return Look(row, registry.provider(row.kind), decides=lock) if row else None

@@ -26,7 +26,7 @@ from crm_tasks.workspaces.models import Channel
 from crm_tasks.workspaces.phones import e164
 
 # A business-scoped user id: ISO country, a dot, up to 128 characters; of a portfolio with `ENT.` between.
-_USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
+USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 LATEST = timedelta(days=366)
 # Who writes with nobody there to hear a refusal: what they send is judged by the last look alone.
 UNHEARD = ("ai", "flow", "campaign", "system")
@@ -200,7 +200,7 @@ def recipient(session: Session, workspace_id: uuid.UUID, provider: Provider, to:
         raise Invalid("There is no recipient.", fields=[FieldError("to", "Give a phone number or a user id.")])
     if "email" in provider.reaches:
         return contacts.Names(email=email_address(to))
-    if "bsuid" in provider.reaches and (match := _USER_ID.fullmatch(to)):
+    if "bsuid" in provider.reaches and (match := USER_ID.fullmatch(to)):
         return contacts.Names(parent_bsuid=to) if match[1] else contacts.Names(bsuid=to)
     return contacts.Names(phone=e164(to, workspaces.get(session, workspace_id).region))
 

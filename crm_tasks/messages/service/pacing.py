@@ -26,9 +26,9 @@ from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces.models import Channel
 
 # Of the provider's limit: what is left is for the unevenness of the way there.
-USED = 0.97
+USED = 0.965
 # A start that is so many seconds late would be too near to the next ones.
-LATE, _TRIES = 0.02, 3
+LATE, _TRIES = 0.012, 4
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
 MARK_AHEAD = 0.1
 # The code of a snooze for its slot.
@@ -80,17 +80,19 @@ class Start:
         """Seconds until then."""
         return max(0.0, self.due - time.monotonic())
 
-    def wait(self) -> None:
-        """Wait for the slot. One that this thread wakes up too late for is lost, and the next one is taken."""
+    def wait(self) -> bool:
+        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
         start = self
         for _ in range(_TRIES):
             time.sleep(start.left)
             if time.monotonic() - start.due <= LATE:
-                return
+                return True
             again = _reserve(self.limits, self.priority, self.member)
             if not again.slot.reserved:
-                return
+                return False
             start = again
+        pace.give_back(start.slot)
+        return False
 
 
 def reserve(seen: Look, *, priority: int) -> Start:
@@ -175,5 +177,6 @@ def _reached(portfolio: str) -> Iterable[tuple[str, datetime]]:
         )
         .group_by(Message.contact_id)
     )
-    with db.transaction() as session:
+    # Beside the pool: the caller has a connection of it already, as all the others who wait may have.
+    with db.aside() as session:
         return [(str(contact_id), at) for contact_id, at in session.execute(query)]

@@ -37,6 +37,8 @@ from crm_tasks.workspaces.models import Channel
 
 log = get_logger(__name__)
 
+# The code of a refusal that comes from us: there was no connection.
+NO_CONNECTION = -1
 NEXT_DAY = timedelta(hours=24)
 STOPPED = timedelta(seconds=30)
 SOON = timedelta(seconds=1)
@@ -161,9 +163,15 @@ def heard(order: Order, result: Result) -> None:
     refusal = result if isinstance(result, Refusal) else None
     if refusal is not None and refusal.code in order.provider.too_fast:
         pace.slow_down(pacing.channel_bucket(uuid.UUID(channel_id)))
-        return
-    silent = isinstance(result, Unknown) or (refusal is not None and refusal.action is Action.RETRY)
+    silent = isinstance(result, Unknown) or (refusal is not None and _is_down(order.provider, refusal))
     breaker.report(pacing.breaker_key(uuid.UUID(channel_id)), not silent)
+
+
+def _is_down(provider: Provider, no: Refusal) -> bool:
+    """Say whether a refusal is of the whole provider: a mail server's 4xx is of one mailbox, a 429 of our speed."""
+    if no.action is not Action.RETRY or no.code in provider.too_fast:
+        return False
+    return no.code == NO_CONNECTION or provider.medium == "whatsapp"
 
 
 def record(session: Session, message_id: uuid.UUID, result: Accepted | Unknown) -> None:
@@ -239,6 +247,8 @@ def follow(session: Session, state: JobState, error: BaseException | None, messa
         return
     if known:
         message.error = error.detail  # type: ignore[union-attr]
+    if state is JobState.QUEUED and message.state is MessageState.FAILED and _said_elsewhere(session, message):
+        return
     if state is JobState.QUEUED and message.state in (MessageState.SENDING, MessageState.FAILED):
         message.state, message.failed_at = MessageState.QUEUED, None
     elif state is JobState.DEAD and message.state in (MessageState.SENDING, MessageState.QUEUED):
@@ -247,6 +257,12 @@ def follow(session: Session, state: JobState, error: BaseException | None, messa
         news.tell_status(session, message)
     elif state is JobState.CANCELLED and message.state in (MessageState.QUEUED, MessageState.FAILED):
         message.state = MessageState.CANCELLED
+
+
+def _said_elsewhere(session: Session, message: Message) -> bool:
+    """Say whether another channel has taken a failed message's place: sent again, the person would have it twice."""
+    query = sa.select(Message.id).where(Message.trace_id == (message.trace_id or message.id))
+    return session.scalar(query.where(Message.fallback_of == message.id).limit(1)) is not None
 
 
 def _accepted(session: Session, message: Message, result: Accepted) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, NotFound, Snooze
+from crm_tasks.core.jobs.model import Job
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
 from crm_tasks.messages.service import news, outbox
@@ -102,7 +103,9 @@ def _resend(session: Session, message: Message) -> None:
 
 
 def _echoes_work(session: Session, message: Message) -> bool:
-    since = message.created_at
+    # What left after it: of earlier sends the echoes say nothing about how it is now.
+    sent_by = session.get(Job, message.job_id) if message.job_id else None
+    since = (sent_by and sent_by.started_at) or message.created_at
     later = sa.select(StatusEvent.id).where(
         StatusEvent.channel_id == message.channel_id,
         StatusEvent.event_id.is_not(None),

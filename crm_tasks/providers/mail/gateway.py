@@ -18,7 +18,7 @@ from crm_tasks.providers.http import Answer, NoAnswer, NotSent
 from crm_tasks.providers.mail.compose import ID_HEADER, Mail
 from crm_tasks.providers.provider import Accepted, Action, Refusal, Result, Unknown
 
-_AGAIN = (408, 425, 429, 503)
+_AGAIN = (408, 425, 429)
 _OURS = (401, 403)
 _IDS = ("id", "messageId", "message_id")
 
