@@ -108,7 +108,7 @@ ANSWERS: list[tuple[Any, Any, Any]] = [
     (408, {}, Action.RETRY),
     (425, {}, Action.RETRY),
     (429, {}, Action.RETRY),
-    (503, {}, Action.RETRY),
+    (503, {}, Unknown),
     (500, {}, Unknown),
     (502, b"<html>", Unknown),
     (NotSent("refused"), None, Action.RETRY),

@@ -43,12 +43,8 @@ def check(session: Session, workspace_id: uuid.UUID, channels: Sequence[dict[str
         if provider.measure:
             provider.measure(way["content"])
         attachments.checked(session, channel, way["type"], way["content"])
-        if unready := {"template", "attachments"} & way["content"].keys() if way["type"] == "email" else set():
-            field = f"fallback.channels.{position}.email.{min(unready)}"
-            remedy = (
-                "Give `subject` and `html` here: an e-mail in another message's place has no template and no files."
-            )
-            raise Invalid("This e-mail cannot take another message's place.", fields=[FieldError(field, remedy)])
+        if way["type"] == "email":
+            _check_email(position, way["content"])
 
 
 def _check_email(position: int, content: dict[str, Any]) -> None:
