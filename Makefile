@@ -42,7 +42,7 @@ run:  ## Start everything: Postgres, Valkey, web, workers, scheduler, Flower, sa
 	@exec $(BIN)/crm up $(ARGS)
 
 test: lint  ## Run lint and the whole suite, a few files at a time
-	@exec $(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint:  ## Check style, types and who imports whom
 	@$(call install,runtime)
