@@ -63,7 +63,7 @@ class Customers:
     def _message(self, demo: Demo, number: int, wa_id: str) -> Said:
         wamid = f"wamid.{self._some.randbytes(16).hex().upper()}{number:06d}"
         words = {"body": f"Question {number}: where is my order?"}
-        message = payloads.message(wa_id, id=wamid, at=payloads.NOON + number, text=words)
+        message = payloads.message(wa_id, id=wamid, at=int(time.time()), text=words)
         return Said(number, wamid, wa_id, payloads.raw(payloads.told(demo, messages=[message])))
 
     def speak(self) -> None:
