@@ -101,12 +101,13 @@ _INSTALL = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "-
 
 
 class Node(Program):
-    """A program out of benchmarks/peers, whose modules are installed at the first use."""
+    """A program out of benchmarks/peers, whose modules are installed at the first use and after a change."""
 
     def __init__(self, script: str, **env: str) -> None:
         super().__init__(script, [], HOME, env)
         self._argv = ["node", str(PEERS / script)]
-        if not (PEERS / "node_modules").is_dir():
+        wanted, installed = PEERS / "package.json", PEERS / "node_modules" / ".package-lock.json"
+        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
             subprocess.run(_INSTALL, cwd=PEERS, check=True)
 
 
