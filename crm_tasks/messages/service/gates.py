@@ -20,7 +20,7 @@ from crm_tasks.messages.service import admission
 from crm_tasks.messages.service.hours import opens_at, zones_of
 from crm_tasks.messages.service.look import Look
 from crm_tasks.templates import service as templates
-from crm_tasks.workspaces.models import Channel
+from crm_tasks.workspaces import credentials
 
 # Who writes without a person: their messages wait for nobody, so a person who takes over ends them.
 AUTOMATIC = ("ai", "flow", "campaign")
@@ -105,7 +105,7 @@ def template_stopped(session: Session, look: Look) -> Iterator[Finding]:
     """
     if look.row.type != "template":
         return
-    channel = session.get_one(Channel, look.row.channel_id)
+    channel = credentials.channel(session, look.row.channel_id, digest=look.row.channel_digest)
     name, language = templates.named(look.row.content)
     if (problem := templates.state_of(session, channel, name, language)) is None:
         return

@@ -81,11 +81,14 @@ class Start:
         return max(0.0, self.due - time.monotonic())
 
     def wait(self) -> bool:
-        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
+        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none.
+
+        A slot that was free at once has nobody close behind it: late, it is as good.
+        """
         start = self
         for _ in range(_TRIES):
             time.sleep(start.left)
-            if time.monotonic() - start.due <= LATE:
+            if start.slot.wait.total_seconds() <= LATE or time.monotonic() - start.due <= LATE:
                 return True
             again = _reserve(self.limits, self.priority, self.member)
             if not again.slot.reserved:
