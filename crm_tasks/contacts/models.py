@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from crm_tasks.core.db import Base
-from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, state_check
+from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, Texts, state_check
 
 
 class IdentityKind(StrEnum):
@@ -32,15 +32,68 @@ class Contact(Base):
     username: Mapped[str | None]
     # When the profile was last seen, so that an old event never overwrites a newer name.
     profile_at: Mapped[Moment | None]
+    # Values by name; of which type each is, `attributes` says.
     attributes: Mapped[Json]
+    # Lower case, each once, sorted.
+    tags: Mapped[Texts]
+    # The business's own id of this person.
+    external_id: Mapped[str | None]
+    # The user who looks after this person. No foreign key: a bulk assignment would lock the one row of that user.
+    assigned_to: Mapped[uuid.UUID | None]
     # IANA name and BCP 47 tag; without a time zone the phone number's is taken.
     time_zone: Mapped[str | None]
     locale: Mapped[str | None]
     # Another contact that events show to be the same person; never merged without one's decision.
     duplicate_of: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("contacts.id", ondelete="SET NULL"))
+    # Which import made it, if one did.
+    import_id: Mapped[uuid.UUID | None]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    # Since when nothing is left of it but its id.
+    erased_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        sa.Index("ix_contacts_workspace_id", "workspace_id", "id"),
+        sa.Index(
+            "uq_contacts_external_id",
+            "workspace_id",
+            "external_id",
+            unique=True,
+            postgresql_where=sa.text("external_id IS NOT NULL"),
+        ),
+        sa.Index("ix_contacts_import_id", "import_id", "id", postgresql_where=sa.text("import_id IS NOT NULL")),
+        sa.Index("ix_contacts_tags", "tags", postgresql_using="gin"),
+        sa.Index(
+            "ix_contacts_name",
+            sa.func.lower(sa.text("name")).label("lower_name"),
+            postgresql_using="gin",
+            postgresql_ops={"lower_name": "gin_trgm_ops"},
+        ),
+    )
+
+
+class AttributeType(StrEnum):
+    """Of which type the values of an attribute are."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+
+
+class Attribute(Base):
+    """A field that a business keeps of its contacts."""
+
+    __tablename__ = "attributes"
+
+    workspace_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[AttributeType] = mapped_column(Choice(AttributeType))
     created_at: Mapped[CreatedAt]
 
-    __table_args__ = (sa.Index("ix_contacts_workspace_id", "workspace_id", "id"),)
+    __table_args__ = (state_check("type", AttributeType),)
 
 
 class Identity(Base):
@@ -77,6 +130,14 @@ class Identity(Base):
             postgresql_where=sa.text("retired_at IS NOT NULL"),
         ),
         sa.Index("ix_identities_unreachable", "contact_id", postgresql_where=sa.text("unreachable_at IS NOT NULL")),
+        # For who looks for a part of a number or an address.
+        sa.Index(
+            "ix_identities_search",
+            "value",
+            postgresql_using="gin",
+            postgresql_ops={"value": "gin_trgm_ops"},
+            postgresql_where=sa.text("kind IN ('phone', 'email') AND retired_at IS NULL"),
+        ),
     )
 
 
