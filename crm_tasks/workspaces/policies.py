@@ -1,7 +1,7 @@
 """Rules of a workspace about its messages: quiet hours, caps, prices, stop words; and who set them."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -115,6 +115,11 @@ SCHEMAS: dict[str, type[ma.Schema]] = {
 def listed(session: Session, workspace_id: uuid.UUID) -> list[Policy]:
     """Return the rules of a workspace."""
     return list(session.scalars(sa.select(Policy).where(Policy.workspace_id == workspace_id).order_by(Policy.name)))
+
+
+def of_workspaces(session: Session, workspace_ids: Collection[uuid.UUID]) -> list[Policy]:
+    """Return the rules of several workspaces."""
+    return list(session.scalars(sa.select(Policy).where(Policy.workspace_id.in_(workspace_ids))))
 
 
 def put(session: Session, workspace_id: uuid.UUID, name: str, value: Mapping[str, Any], *, actor: str) -> Policy:

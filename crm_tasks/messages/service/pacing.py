@@ -122,7 +122,7 @@ def waiting(seen: Look, slot: Slot) -> Snooze:
 
 def limits_of(seen: Look) -> list[Limit]:
     """Return everything that limits how soon a message may leave."""
-    row, provider, settings = seen.row, seen.provider, seen.row.settings
+    row, provider, settings = seen.row, seen.provider, seen.channel.settings
     found: list[Limit] = []
     if own := limit_of_channel(row.channel_id, per_second(provider, settings)):
         found.append(own)
@@ -134,7 +134,7 @@ def limits_of(seen: Look) -> list[Limit]:
         count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
         found.append(_evenly(f"workspace:{row.workspace_id}", count / period.total_seconds()))
     if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
-        portfolio = portfolio_of(settings, row.waba_id, row.channel_id)
+        portfolio = portfolio_of(settings, seen.channel.waba_id, row.channel_id)
         found.append(Members(people_bucket(portfolio), int(people), lambda: _reached(portfolio)))
     return found
 

@@ -74,7 +74,7 @@ def begin(
     to = seen.address()
     if to is None:
         raise Permanent("This contact has no identity that the channel can reach.", code="no_identity")
-    channel = credentials.channel(session, seen.row.channel_id, digest=seen.row.channel_digest)
+    channel = seen.channel
     content = attachments.resolved(session, channel, message_id, seen.row.type, seen.row.content)
     if isinstance(content, attachments.Uploads):
         return content
