@@ -15,7 +15,7 @@ from benchmarks import lab, measure
 from tests import harness
 from tests.fixtures import make_demo
 
-THREADS, CONCURRENCY = 40, 200
+THREADS, CONCURRENCY = 100, 200
 TEMPLATE = {"name": "hello_world", "language": {"code": "en_US"}}
 BODY = b'{"messaging_product":"whatsapp","to":"+15550001111","type":"text","text":{"body":"Hello"}}'
 
