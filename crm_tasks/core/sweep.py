@@ -61,8 +61,9 @@ _PICK = sa.text(f"""
     ) AS due
     ORDER BY due.priority, due.turn, due.run_at LIMIT :room
 """)  # noqa: S608  only names of columns are formatted in
+# The first ring since it was last heard (or given up): a job that was put off often is as soon missed as a new one.
 _MARK = sa.text("""
-    UPDATE jobs SET rung_at = now(), rings = rings + 1
+    UPDATE jobs SET rung_at = now(), rings = 1
     WHERE id IN (SELECT id FROM jobs WHERE id = ANY(:ids) AND state = 'queued' AND rung_at IS NULL AND held_by IS NULL
                  ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id, task, queue, priority
