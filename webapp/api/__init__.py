@@ -27,6 +27,7 @@ from webapp.api import (
     suppressions,
     templates,
     webhooks,
+    workspaces,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -54,6 +55,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         email_templates,
         notifications,
         webhooks,
+        workspaces,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}
