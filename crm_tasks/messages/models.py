@@ -199,6 +199,8 @@ class Message(Base):
         state_check("category", Category),
         sa.Index("uq_messages_provider_id", "channel_id", "provider_id", unique=True),
         sa.Index("ix_messages_history", "conversation_id", "occurred_at", "id"),
+        # All of one person, also in groups: for who is removed or erased.
+        sa.Index("ix_messages_contact_id", "contact_id", "id", postgresql_where=sa.text("contact_id IS NOT NULL")),
         sa.Index(
             "ix_messages_target",
             "channel_id",

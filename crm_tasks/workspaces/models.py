@@ -24,6 +24,8 @@ class Workspace(Base):
     # Since when customers are answered by the language model; not at all if there is no moment.
     auto_reply_since: Mapped[Moment | None]
     auto_reply_prompt: Mapped[str | None]
+    # What the addresses of erased people who had opted out are hashed with; none until somebody is erased.
+    suppression_key: Mapped[str | None] = mapped_column(Encrypted)
     created_at: Mapped[CreatedAt]
 
 
