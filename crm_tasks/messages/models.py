@@ -137,6 +137,10 @@ RANK = {
 }
 
 
+# The content of a message whose words were taken out with everything else of its person.
+ERASED = {"erased": True}
+
+
 class Message(Base):
     """One message of a conversation. Reactions, edits and deletions are rows too: they say what they target."""
 
