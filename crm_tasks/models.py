@@ -6,6 +6,7 @@ from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
 from crm_tasks.email import models as email
+from crm_tasks.imports import bulk_models as bulk
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
 from crm_tasks.notifications import models as notifications
@@ -15,6 +16,7 @@ from crm_tasks.workspaces import models as workspaces
 
 __all__ = [
     "Base",
+    "bulk",
     "contacts",
     "email",
     "idempotency",

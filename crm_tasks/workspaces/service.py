@@ -306,12 +306,19 @@ def rotate_credentials(
 
 
 def reencrypt(session: Session) -> int:
-    """Encrypt every credential with the first of ENCRYPTION_KEYS, so that an older one can be taken out."""
-    table = sa.table("channels", sa.column("id"), sa.column("credentials", sa.LargeBinary))
-    rows = session.execute(sa.select(table.c.id, table.c.credentials).with_for_update()).all()
-    for channel_id, token in rows:
-        session.execute(sa.update(table).where(table.c.id == channel_id).values(credentials=crypto.rotated(token)))
-    return len(rows)
+    """Encrypt every secret of workspaces and channels with the first of ENCRYPTION_KEYS, so that an older one can be
+    taken out.
+    """
+    found = 0
+    for name, column in (("channels", "credentials"), ("workspaces", "suppression_key")):
+        table = sa.table(name, sa.column("id"), sa.column(column, sa.LargeBinary))
+        rows = session.execute(
+            sa.select(table.c.id, table.c[column]).where(table.c[column].is_not(None)).with_for_update()
+        )
+        for row_id, token in rows.all():
+            session.execute(sa.update(table).where(table.c.id == row_id).values({column: crypto.rotated(token)}))
+            found += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)

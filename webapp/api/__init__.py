@@ -9,11 +9,14 @@ from flask_smorest import Api as SmorestApi
 
 import crm_tasks
 from webapp.api import (
+    bulk,
     channels,
+    contacts,
     conversations,
     dead_letters,
     earlier,
     email_templates,
+    erasures,
     events,
     holds,
     jobs,
@@ -23,6 +26,7 @@ from webapp.api import (
     policies,
     queues,
     scheduled,
+    segments,
     shapes,
     suppressions,
     templates,
@@ -42,6 +46,10 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         media,
         scheduled,
         conversations,
+        contacts,
+        segments,
+        bulk,
+        erasures,
         suppressions,
         channels,
         policies,
