@@ -7,6 +7,7 @@ from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
 from crm_tasks.email import models as email
 from crm_tasks.imports import bulk_models as bulk
+from crm_tasks.imports import models as imports
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
 from crm_tasks.notifications import models as notifications
@@ -20,6 +21,7 @@ __all__ = [
     "contacts",
     "email",
     "idempotency",
+    "imports",
     "jobs",
     "media",
     "messages",
