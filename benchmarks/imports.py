@@ -45,7 +45,9 @@ def file_of(rows: int, *, email: bool = True) -> Path:
             mixed = number * 7_919 % 90_000_000 + 10_000_000
             prefix = ("+55119", "+1415", "+49151", "+91981")[number % 4]
             digits = mixed if number % 4 == 0 else mixed % 10_000_000 if number % 4 == 1 else mixed
-            phone = f"{prefix}{digits:07d}" if number % 4 == 1 else f"{prefix}{digits:08d}"[: 13 if number % 4 == 3 else 14]
+            phone = (
+                f"{prefix}{digits:07d}" if number % 4 == 1 else f"{prefix}{digits:08d}"[: 13 if number % 4 == 3 else 14]
+            )
             tags = ";".join(_TAGS[each % 6] for each in range(number, number + 1 + number % 2))
             address = f"user{number}@example.com," if email else ""
             file.write(f"Contact {number},{phone},{address}{tags}\n")

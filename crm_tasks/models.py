@@ -1,5 +1,6 @@
 """Imports every room's models, so that Alembic and the mappers know all tables."""
 
+from crm_tasks.campaigns import models as campaigns
 from crm_tasks.contacts import models as contacts
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
@@ -18,6 +19,7 @@ from crm_tasks.workspaces import models as workspaces
 __all__ = [
     "Base",
     "bulk",
+    "campaigns",
     "contacts",
     "email",
     "idempotency",

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015_weights"
-down_revision = "0011_contacts"
+down_revision = "0014_campaigns"
 branch_labels = None
 depends_on = None
 

@@ -19,6 +19,7 @@ from crm_tasks.messages.models import Category, Message, MessageState
 from crm_tasks.messages.service import admission
 from crm_tasks.messages.service.hours import opens_at, zones_of
 from crm_tasks.messages.service.look import Look
+from crm_tasks.workspaces import phones, policies
 
 # Who writes without a person: their messages wait for nobody, so a person who takes over ends them.
 AUTOMATIC = ("ai", "flow", "campaign")
@@ -260,13 +261,25 @@ RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
 # --- what they share ---------------------------------------------------------------------------------------------
 
 
-def cost_of(look: Look) -> int | None:
-    """Return what the message costs by the workspace's prices, in millionths; None without a price for it."""
+def cost_of(look: Look, parts: int | None = None) -> int | None:
+    """Return what the message costs by the workspace's prices, in millionths; None without a price for it.
+
+    Args:
+        parts: how many it has, for one that does not exist yet.
+    """
     prices = look.policy("prices")
     if prices is None:
         return None
-    each = prices[0].get(f"{look.provider.medium}_{look.category}", prices[0].get(look.provider.medium))
-    return None if each is None else round(float(each) * _MILLION) * (look.row.parts or 1)
+    each = policies.price(prices[0], country_of(look), look.provider.medium, look.category)
+    return None if each is None else round(float(each) * _MILLION) * (parts or look.row.parts or 1)
+
+
+def country_of(look: Look) -> str | None:
+    """Return the country whose prices count: that of the number, else of the user id, which begins with it."""
+    if phone := look.identities.get("phone"):
+        return phones.country(phone)
+    user_id = look.identities.get("bsuid") or look.identities.get("parent_bsuid")
+    return user_id.partition(".")[0] if user_id else None
 
 
 def keep(session: Session, look: Look, found: list[Finding]) -> None:
