@@ -9,6 +9,7 @@ from flask_smorest import Api as SmorestApi
 
 import crm_tasks
 from webapp.api import (
+    campaigns,
     channels,
     conversations,
     dead_letters,
@@ -42,6 +43,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         scheduled,
         conversations,
         suppressions,
+        campaigns,
         channels,
         policies,
         templates,
