@@ -79,6 +79,9 @@ def _against(
     languages = _languages(session, channel)
     if not languages:
         return None
+    if language in languages.get(name, ()):  # the list came in between the two looks
+        found = find(session, channel, name, language)
+        return None if found is None or found.sendable else _refusal(found)
     if known := sorted(languages.get(name, ())):
         where, remedy = "template.language.code", f"There is {name} in {', '.join(known)}."
     else:

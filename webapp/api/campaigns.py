@@ -238,4 +238,3 @@ def _shown(session: Session, campaign: Campaign, job_id: uuid.UUID | None = None
 def _in_millionths(body: dict[str, Any]) -> dict[str, Any]:
     amount = body.get("budget")
     return {**body, "budget": round(amount * MILLION)} if amount is not None else body
-

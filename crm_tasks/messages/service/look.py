@@ -53,7 +53,8 @@ _PROSPECTS = _LOOK.format(
     of="""
         SELECT CAST(NULL AS uuid) AS id, c.workspace_id, CAST(:channel_id AS uuid) AS channel_id,
             CAST(NULL AS uuid) AS conversation_id, c.id AS contact_id, 'planned' AS state,
-            CAST(NULL AS int) AS claim_no, CAST(:type AS text) AS type, CAST(:content AS jsonb) AS content, CAST(:category AS text) AS category,
+            CAST(NULL AS int) AS claim_no, CAST(:type AS text) AS type, CAST(:content AS jsonb) AS content,
+            CAST(:category AS text) AS category,
             CAST(:author AS text) AS author, CAST(NULL AS text) AS context_provider_id,
             CAST(NULL AS jsonb) AS fallback, CAST(NULL AS uuid) AS fallback_of, CAST(NULL AS int) AS parts,
             CAST(NULL AS uuid) AS trace_id, CAST(NULL AS timestamptz) AS scheduled_for

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.core.db import now
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
-from crm_tasks.messages.models import RANK, Direction, Message, MessageState, StatusEvent
+from crm_tasks.messages.models import ERASED, RANK, Direction, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import failures, news, verdicts
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.webhooks.service.publishing import News
@@ -153,6 +153,7 @@ def _serialise(session: Session, provider_id: str) -> None:
 def _row(
     channel: Channel, status: Status, event_id: uuid.UUID, message: Message | None, moment: datetime
 ) -> dict[str, Any]:
+    erased = message is not None and message.content == ERASED
     return {
         "id": new_id(),
         "workspace_id": channel.workspace_id,
@@ -160,10 +161,10 @@ def _row(
         "message_id": message.id if message else None,
         "provider_id": status.id,
         "status": status.status,
-        "recipient": status.recipient,
+        "recipient": "" if erased else status.recipient,
         "occurred_at": status.at or moment,
         "event_id": event_id,
-        "detail": status.detail,
+        "detail": {} if erased else status.detail,
     }
 
 
