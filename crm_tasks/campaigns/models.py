@@ -76,12 +76,12 @@ class Campaign(Base):
     rehearse_since: Mapped[Moment | None]
     rehearse_cursor: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
     rehearse_sums: Mapped[Json]
-    rehearsal: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    rehearsal: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     rehearsed_at: Mapped[Moment | None]
 
     # The hold that stops it, and why a guard placed it: rule, value, limit.
     hold_id: Mapped[uuid.UUID | None]
-    halted_by: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    halted_by: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # What guards look at is younger than this: who lets a halted campaign go on has seen what was before.
     guards_since: Mapped[Moment | None]
     # Since when all of the canary was drawn, and since when the rest may follow.
@@ -142,7 +142,7 @@ class Recipient(Base):
     # What the rehearsal said would become of it.
     forecast: Mapped[str | None]
     # Why it has no message: the finding, as the last look kept it.
-    reason: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    reason: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     message_id: Mapped[uuid.UUID | None]
 
     __table_args__ = (

@@ -1,5 +1,6 @@
 """Campaigns as JSON: what comes in and what goes out. Money is in the currency of the workspace's prices."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -220,14 +221,17 @@ def dump_campaign(campaign: Campaign) -> dict[str, Any]:
     return _CAMPAIGN.dump(campaign) | {"budget": in_currency(campaign.budget)}
 
 
-def dump_stats(campaign: Campaign, stats: Stats, *, job_id: Any = None) -> dict[str, Any]:
-    """Return a campaign with its figures."""
+def dump_stats(
+    campaign: Campaign, stats: Stats, samples: Sequence[Mapping[str, Any]] = (), *, job_id: Any = None
+) -> dict[str, Any]:
+    """Return a campaign with its figures, and its forecast with what the first few would read."""
+    forecast = {name: value for name, value in (campaign.rehearsal or {}).items() if name != "sample_ids"}
     shown = dump_campaign(campaign) | {
         "cost": in_currency(stats.cost),
         "counts": {"audience": stats.audience, **stats.states, "replies": stats.replies},
         "failures": stats.failures,
         "rehearsing": campaign.rehearse_since is not None and campaign.rehearsal is None,
-        "rehearsal": campaign.rehearsal,
+        "rehearsal": {**forecast, "samples": list(samples)} if forecast else None,
     }
     return shown | ({"job_id": str(job_id)} if job_id else {})
 

@@ -10,6 +10,7 @@ from flask_smorest import Api as SmorestApi
 import crm_tasks
 from webapp.api import (
     bulk,
+    campaigns,
     channels,
     contacts,
     conversations,
@@ -52,6 +53,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         bulk,
         erasures,
         suppressions,
+        campaigns,
         imports,
         channels,
         policies,

@@ -35,6 +35,8 @@ LATEST = 5_000
 CANARY_FAILURES = 0.5
 NO_LIMIT = 2**62
 _PUMPS_DEAD = 3
+# Of these nothing is paid, unless the provider had accepted it before.
+_NOTHING = (MessageState.FAILED, MessageState.SUPPRESSED, MessageState.CANCELLED)
 _MILLION = 1_000_000
 # Meta, "phone_number_quality_update": what a number loses, not what it gains.
 _WORSE = ("FLAGGED", "DOWNGRADE", "RESTRICTED")
@@ -117,13 +119,17 @@ def _enough(campaign: Campaign, costs: Sequence[int]) -> int:
 
 
 def _spent(session: Session, campaign: Campaign) -> int:
-    """Return what the campaign has cost, or may have: what is queued is still to be paid."""
-    nothing = (MessageState.FAILED, MessageState.SUPPRESSED, MessageState.CANCELLED)
+    """Return what the campaign has cost, or may have, where what was reserved for the refused comes back.
+
+    Not while one waits whose cost is written down only when it leaves: what was reserved for it would be forgotten.
+    """
     query = sa.text(
-        "SELECT coalesce(sum(m.cost), 0) FROM recipients r JOIN messages m ON m.id = r.message_id "
-        "WHERE r.campaign_id = :campaign AND (m.accepted_at IS NOT NULL OR m.state <> ALL(:nothing))"
+        "SELECT coalesce(sum(m.cost) FILTER (WHERE m.accepted_at IS NOT NULL OR m.state <> ALL(:nothing)), 0), "
+        "       coalesce(bool_or(m.state IN ('planned', 'queued') AND m.cost IS NULL), false) "
+        "FROM recipients r JOIN messages m ON m.id = r.message_id WHERE r.campaign_id = :campaign"
     )
-    return int(session.scalar(query, {"campaign": campaign.id, "nothing": list(nothing)}) or 0)
+    total, waits = session.execute(query, {"campaign": campaign.id, "nothing": list(_NOTHING)}).one()
+    return campaign.spent if waits else int(total)
 
 
 # --- the canary --------------------------------------------------------------------------------------------------

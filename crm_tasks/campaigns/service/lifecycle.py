@@ -143,10 +143,9 @@ def _on(
     if campaign.state is not stopped:
         raise states.conflict(campaign, f"only one that is {stopped} can go on so")
     states.release(session, campaign, actor)
-    campaign.hold_id, campaign.halted_by = None, None
+    states.move(session, campaign, CampaignState.RUNNING, actor)
     if stopped is CampaignState.HALTED:
         guards.reset(session, campaign)
-    states.move(session, campaign, CampaignState.RUNNING, actor)
     session.flush()
     supervising.ask(session, campaign)
     return campaign
