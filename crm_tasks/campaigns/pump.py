@@ -37,7 +37,7 @@ DRAWS, UNDER_WAY, AT_ONCE, GATHER = 2.0, 400, 100, 0.05
 # Threads for providers that are not asked on the loop.
 _THREADS = 20
 # A broadcast's request may leave so late, in seconds: all are late together, so that none comes too near to the next.
-_LATE = 0.03
+_LATE, _TRIES = 0.03, 10
 
 Ended = tuple[Order, Result | None]
 
@@ -129,7 +129,7 @@ class Pump:
         try:
             if order.start.left:
                 await asyncio.sleep(order.start.left)
-            ready = _in_time(order.start) or await asyncio.to_thread(order.start.wait)
+            ready = order.start.in_time(_LATE) or await asyncio.to_thread(order.start.wait, late=_LATE, tries=_TRIES)
             result = await order.provider.send_async(order.sender, order.message) if ready else None
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
@@ -173,10 +173,6 @@ class Pump:
             except Empty:
                 break
         return found
-
-
-def _in_time(start: Start) -> bool:
-    return start.in_time or time.monotonic() - start.due <= _LATE
 
 
 def _at_once(order: Order) -> int:

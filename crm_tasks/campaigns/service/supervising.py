@@ -20,7 +20,7 @@ from crm_tasks.workspaces.models import Channel
 EVERY = timedelta(seconds=2)
 _CANCELLED_FOR = timedelta(days=1)
 # What one pump brings out in a second, and how many there are at most.
-PER_LANE, MOST_LANES = 500, 4
+PER_LANE, MOST_LANES = 1_000, 4
 # Each half by an index of its own: what is over is never looked at.
 _PRESENT = """
     SELECT serial_key FROM jobs WHERE state = 'queued' AND serial_key = ANY(:keys)
