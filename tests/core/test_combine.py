@@ -36,7 +36,7 @@ def gathered(asked: Asked, items: Sequence[int], *, at_most: int = 100) -> list[
     def ask(item: int) -> int | BaseException:
         try:
             return combiner.ask(item)
-        except Exception as error:  # what it came to
+        except Exception as error:  # noqa: BLE001  what it came to
             return error
 
     with ThreadPoolExecutor(len(items) + 1) as pool:
