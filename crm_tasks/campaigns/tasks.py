@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from crm_tasks.campaigns.pump import Pump
 from crm_tasks.campaigns.service import ending, lifecycle, planning, rehearsal, retrying, states, supervising, watching
 from crm_tasks.celery import app
 from crm_tasks.core import db
-from crm_tasks.core.task import check, finishing
+from crm_tasks.core.task import check, finishing, job
 
 # After so many seconds a job hands over to a successor: well before its time limit.
 LONG = 60.0
@@ -34,6 +35,16 @@ def start(campaign_id: str) -> None:
     """Start a campaign whose time has come."""
     with finishing() as session:
         lifecycle.start_due(session, uuid.UUID(campaign_id))
+
+
+@app.task(name="campaigns.pump")
+def pump(campaign_id: str, lane: int, after: int = 0) -> None:
+    """Send to the next recipients for two seconds; a successor goes on."""
+    wanted = uuid.UUID(campaign_id)
+    reached, wait, over = Pump(wanted, lane, after, job()).run()
+    with finishing() as session:
+        # Who found nobody on the way from the middle has not seen those before.
+        supervising.hand_on(session, wanted, lane, after=reached, wait=wait, over=over)
 
 
 @app.task(name="campaigns.supervise")

@@ -5,12 +5,14 @@ promises: a deadline over all of it, another try only where none can have left, 
 """
 
 import asyncio
+import atexit
 import os
 import ssl
 import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -126,9 +128,16 @@ async def _leaves(_session: Any, context: SimpleNamespace, _params: Any) -> None
     context.trace_request_ctx.has = True
 
 
+def _close() -> None:
+    if _loop is not None and _http is not None:
+        with suppress(TimeoutError):
+            submit(_http.close()).result(timeout=1)
+
+
 def _after_fork() -> None:
     global _loop, _http, _lock
     _loop, _http, _lock = None, None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close)

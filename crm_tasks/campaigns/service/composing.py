@@ -1,6 +1,7 @@
 """What a campaign says, checked when it is written: what the provider would refuse of everybody is refused once."""
 
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from crm_tasks.core.text import storable
 from crm_tasks.email.service import accept as email
 from crm_tasks.messages.models import Category
 from crm_tasks.messages.service import admission, attachments
+from crm_tasks.messages.service.look import Look
 from crm_tasks.providers import registry
 from crm_tasks.templates import service as templates
 from crm_tasks.workspaces.models import Channel
@@ -58,6 +60,22 @@ def category(session: Session, channel: Channel, campaign: Campaign) -> Category
         return Category.MARKETING
     _, found = admission.described(session, channel, campaign.type, campaign.content)
     return found or Category(given or Category.MARKETING)
+
+
+def channel_of(session: Session, campaign: Campaign) -> Channel:
+    """Return the channel of a campaign."""
+    return session.get_one(Channel, campaign.channel_id)
+
+
+def worded(seen: Look, content: dict[str, Any]) -> str | None:
+    """Return what a person reads of a content; the template is looked up once for all of a look."""
+    template = seen.shared.template(seen.channel, content)[0] if seen.row.type == "template" else None
+    return admission.worded(seen.row.type, content, template)
+
+
+def file_of(campaign: Campaign) -> uuid.UUID | None:
+    """Return the first file of ours that a campaign's message names."""
+    return attachments.first(campaign.type, campaign.content)
 
 
 def described(

@@ -98,6 +98,13 @@ def is_over(session: Session, campaign: Campaign) -> bool:
     return total == campaign.audience_total
 
 
+def is_planned(session: Session, campaign: Campaign) -> bool:
+    """Say whether somebody of a campaign is still planned, whom a pump has to draw."""
+    mine = Recipient.campaign_id == campaign.id
+    planned = sa.exists().where(mine, Recipient.message_id.is_(None), _is(Recipient.state, MessageState.PLANNED))
+    return bool(session.scalar(sa.select(planned)))
+
+
 def _is(column: Any, state: MessageState) -> sa.ColumnElement[bool]:
     """Compare with a literal, so that the planner sees that a partial index fits."""
     return column == sa.literal_column(f"'{state}'")

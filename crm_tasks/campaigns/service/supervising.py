@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from crm_tasks.workspaces.models import Channel
 EVERY = timedelta(seconds=2)
 _CANCELLED_FOR = timedelta(days=1)
 # What one pump brings out in a second, and how many there are at most.
-PER_LANE, MOST_LANES = 500, 4
+PER_LANE, MOST_LANES = 1_000, 4
 # Each half by an index of its own: what is over is never looked at.
 _PRESENT = """
     SELECT serial_key FROM jobs WHERE state = 'queued' AND serial_key = ANY(:keys)
@@ -62,11 +63,27 @@ def pump(session: Session, campaign: Campaign) -> int:
     return len(missing)
 
 
-def new_pump(campaign: Campaign, lane: int) -> NewJob:
-    """Return the job that sends to the next recipients of one lane; a pump enqueues its successor by this."""
+def hand_on(
+    session: Session, campaign_id: uuid.UUID, lane: int, *, after: int, wait: timedelta | None, over: bool
+) -> None:
+    """Enqueue the successor of a pump, behind all others; once nobody is left, whoever looks after it is asked."""
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None or campaign.state is not CampaignState.RUNNING:
+        return
+    if over and after == 0:
+        ask(session, campaign)
+        return
+    # The end is believed only from the beginning: others may have left somebody behind on the way.
+    begin = 0 if over else after
+    run_at = session.scalar(sa.select(now() + wait)) if wait else None
+    enqueue_many(session, [replace(new_pump(campaign, lane, after=begin), run_at=run_at)])
+
+
+def new_pump(campaign: Campaign, lane: int, *, after: int = 0) -> NewJob:
+    """Return the job that sends to the next recipients of one lane, from behind a position on."""
     return NewJob(
         task="campaigns.pump",
-        args={"campaign_id": campaign.id, "lane": lane},
+        args={"campaign_id": campaign.id, "lane": lane, "after": after},
         workspace_id=campaign.workspace_id,
         scopes=[campaign.scope, f"channel:{campaign.channel_id}"],
         unique_key=pump_key(campaign.id, lane),

@@ -76,7 +76,8 @@ def supervise(session: Session, campaign_id: uuid.UUID) -> None:
     else:
         if planned:
             guards.look_at_canary(session, campaign)
-            supervising.pump(session, campaign)
+            if progress.is_planned(session, campaign):
+                supervising.pump(session, campaign)
         else:
             planning.ask(session, campaign)
         supervising.ask(session, campaign, again=True)

@@ -78,17 +78,16 @@ class Start:
         """Seconds until then."""
         return max(0.0, self.due - time.monotonic())
 
-    @property
-    def in_time(self) -> bool:
+    def in_time(self, late: float = LATE) -> bool:
         """Whether it may still be used now. Late is as good for one that was free at once: nobody is close behind."""
-        return self.slot.wait.total_seconds() <= LATE or time.monotonic() - self.due <= LATE
+        return self.slot.wait.total_seconds() <= late or time.monotonic() - self.due <= late
 
-    def wait(self) -> bool:
+    def wait(self, *, late: float = LATE, tries: int = _TRIES) -> bool:
         """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
         start = self
-        for _ in range(_TRIES):
+        for _ in range(tries):
             time.sleep(start.left)
-            if start.in_time:
+            if start.in_time(late):
                 return True
             (again,) = _starts([self.wish])
             if not again.slot.reserved:
