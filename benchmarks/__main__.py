@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, ingestion, lab, ledger, measure, reply, sends
+from benchmarks import fairness, idle, ingestion, lab, ledger, measure, reply, sends
 
 Results = dict[str, Any]
 console = Console()
@@ -108,6 +108,18 @@ def _reply(rounds: int) -> Results:
     return {"runs": runs}
 
 
+def _fairness(_rounds: int) -> Results:
+    """Whether a crowd keeps others waiting, and whether weights are shares."""
+    waited, shared = fairness.waited(), fairness.shared()
+    console.print(
+        f"10 jobs behind {fairness.CROWD:,} of another: waited p50 {waited.p50:.2f} s, p95 {waited.p95:.2f} s "
+        f"(target 2), at most {waited.longest:.2f} s"
+    )
+    served = ", ".join(f"{weight}: {share:.1%}" for weight, share in shared.shares.items())
+    console.print(f"shares by weight {served}; at most {shared.off:.1%} from what is due (target 5 %)")
+    return {"waited": asdict(waited), "shared": asdict(shared)}
+
+
 def _idle(_rounds: int) -> Results:
     """Memory and Redis connections at rest."""
     found = idle.ours()
@@ -125,6 +137,7 @@ _BENCHES: dict[str, Callable[[int], Results]] = {
     "ledger": _ledger,
     "sends": _sends,
     "reply": _reply,
+    "fairness": _fairness,
     "idle": _idle,
 }
 

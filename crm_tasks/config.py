@@ -82,6 +82,10 @@ class Settings:
     media_timeout: float
     media_days: int
 
+    import_path: Path
+    import_max_bytes: int
+    import_days: int
+
     ai_base_url: str
     ai_api_key: str = field(repr=False)
     ai_model: str
@@ -219,6 +223,9 @@ def _values(env: Env, home: Path) -> dict:
         ),
         "media_timeout": env.float("MEDIA_TIMEOUT", 50.0, validate=positive),
         "media_days": env.int("MEDIA_DAYS", 400, validate=check.Range(1)),
+        "import_path": Path(env.str("IMPORT_PATH", "") or home / "imports").expanduser().resolve(),
+        "import_max_bytes": env.int("IMPORT_MAX_BYTES", 200 * 1024 * 1024, validate=check.Range(1024)),
+        "import_days": env.int("IMPORT_DAYS", 30, validate=check.Range(1)),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),

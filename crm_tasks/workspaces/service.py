@@ -28,6 +28,7 @@ log = get_logger(__name__)
 KEY_PREFIX = "crm_"
 # Characters of one value of a channel; what is no secret may be in an index.
 MOST_VALUE, MOST_SECRET = 500, 10_000
+MOST_WEIGHT = 100
 
 
 # --- workspaces --------------------------------------------------------------------------------------------------
@@ -48,6 +49,21 @@ def create(session: Session, name: str, *, region: str = "US") -> Workspace:
     workspace = Workspace(name=name.strip(), region=region.upper())
     session.add(workspace)
     session.flush()
+    return workspace
+
+
+def set_weight(session: Session, workspace_id: uuid.UUID, weight: int, *, actor: str) -> Workspace:
+    """Give a workspace its share of the workers while others have work too.
+
+    Raises:
+        NotFound: there is none of this id. Invalid: not 1 to 100.
+    """
+    if not 1 <= weight <= MOST_WEIGHT:
+        error = FieldError("weight", f"Use a whole number from 1 to {MOST_WEIGHT}; 2 is twice the share of 1.")
+        raise Invalid("This is no weight.", fields=[error])
+    workspace = get(session, workspace_id)
+    workspace.weight = weight
+    log.info("workspace.weight", workspace_id=str(workspace.id), weight=weight, actor=actor)
     return workspace
 
 

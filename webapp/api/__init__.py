@@ -10,6 +10,7 @@ from flask_smorest import Api as SmorestApi
 import crm_tasks
 from webapp.api import (
     bulk,
+    campaigns,
     channels,
     contacts,
     conversations,
@@ -19,6 +20,7 @@ from webapp.api import (
     erasures,
     events,
     holds,
+    imports,
     jobs,
     media,
     messages,
@@ -31,6 +33,7 @@ from webapp.api import (
     suppressions,
     templates,
     webhooks,
+    workspaces,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -50,6 +53,8 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         bulk,
         erasures,
         suppressions,
+        campaigns,
+        imports,
         channels,
         policies,
         templates,
@@ -62,6 +67,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         email_templates,
         notifications,
         webhooks,
+        workspaces,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}

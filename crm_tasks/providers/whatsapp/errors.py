@@ -99,6 +99,8 @@ PERMISSIONS = range(200, 300)
 # Codes that say something of the person rather than of the message.
 UNREACHABLE, STOPPED_MARKETING = 131026, 131050
 WINDOW_CLOSED, NO_SUCH_TEMPLATE = 131047, 132001
+# What may go a day later, once.
+TOO_MUCH_MARKETING = 131049
 # How long the provider says to wait, where it says so.
 _WAITS = {133015: timedelta(minutes=5), 134101: timedelta(minutes=10)}
 # What stops the number for a while and ends by itself.
