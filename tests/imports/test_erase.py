@@ -1,5 +1,6 @@
 """Erasure of a person: nothing is left in any table or file, nobody else loses anything, and a refusal stays."""
 
+import io
 import time
 import uuid
 from datetime import timedelta
@@ -21,6 +22,7 @@ from crm_tasks.core.types import new_id
 from crm_tasks.email.models import EmailAttachment, EmailBounce, Verdict
 from crm_tasks.imports import erasing, traces
 from crm_tasks.imports.bulk_models import Erasure, WorkState
+from crm_tasks.imports.models import Duplicates, Import, ImportChange, ImportReject, ImportState
 from crm_tasks.media.models import Media, MediaDirection, MediaState
 from crm_tasks.messages.models import AccountUpdate, Category, InboundEvent, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import gates, outbox
@@ -144,6 +146,7 @@ def _more(session: Session, demo: Demo, ann: uuid.UUID, sent: Message, picture: 
             occurred_at=session.scalar(sa.select(db.now())),
         )
     )
+    _import(session, demo, ann)
     notify(session, demo.workspace_id, "test", title=f"{NAME} waits", text="Call back", severity=Severity.INFO)
     notify(session, demo.workspace_id, "other", title="Bob waits", text="Call back", severity=Severity.INFO)
     for state, task in (("dead", "messages.settle"), ("queued", "ai.reply")):
@@ -153,6 +156,29 @@ def _more(session: Session, demo: Demo, ann: uuid.UUID, sent: Message, picture: 
         session.execute(
             sa.update(Job).where(Job.id == job_id).values(state=state, errors=errors, finished_at=over, rung_at=None)
         )
+
+
+def _import(session: Session, demo: Demo, ann: uuid.UUID) -> None:
+    """As an import leaves it that changed this person, and refused a line about them."""
+    made = Import(
+        id=new_id(),
+        workspace_id=demo.workspace_id,
+        state=ImportState.FINISHED,
+        actor="test",
+        size=1,
+        sha256="",
+        encoding="utf-8",
+        delimiter=",",
+        region="US",
+        duplicates=Duplicates.UPDATE,
+        position=1,
+        line=1,
+    )
+    session.add(made)
+    session.add(ImportChange(import_id=made.id, contact_id=ann, before={"name": NAME}, after={}))
+    reject = {"import_id": made.id, "column": "phone", "code": "bad_phone"}
+    session.add(ImportReject(**reject, line=2, value="+1 (555) 000-1111 x", reason=f"{NAME} has no number"))
+    session.add(ImportReject(**reject, line=3, value="Bob", reason="Bob has no number"))
 
 
 def erase(demo: Demo, contact_id: uuid.UUID) -> Erasure:
@@ -309,6 +335,7 @@ def test_nothing_is_left_of_a_person_who_was_erased(demo: Demo, api: Api, import
     expected = {"contacts.name", "identities.value", "messages.content", "messages.raw", "messages.text", "jobs.errors"}
     expected |= {"inbound_events.body", "status_events.recipient", "media.filename", "webhook_events.body"}
     expected |= {"idempotency_keys.body", "notifications.title", "account_updates.value", "email_bounces.address"}
+    expected |= {"import_changes.before", "import_rejects.reason"}
     expected |= {"suppressions.address", "consent_events.address", "email_attachments.data", "contacts.attributes"}
     assert expected <= set(before), sorted(expected - set(before))
 
@@ -331,6 +358,18 @@ def test_nothing_is_left_of_a_person_who_was_erased(demo: Demo, api: Api, import
     assert shown["erased_at"] and shown["identities"] == [] and shown["name"] is None
     assert api.patch(f"/contacts/{ann}", {"name": "x"}).status_code == 409
     assert str(ann) not in [each["id"] for each in api.get("/contacts").get_json()["data"]]
+    _is_still_refused_when_a_file_brings_them_back(api)
+
+
+def _is_still_refused_when_a_file_brings_them_back(api: Api) -> None:
+    file = (io.BytesIO(f"phone,name\n+{ANN},Ann\n".encode()), "people.csv")
+    answer = api.post("/imports", data={"file": file}, content_type="multipart/form-data")
+    assert answer.status_code == 202, answer.get_data(as_text=True)
+    path = f"/imports/{answer.get_json()['id']}"
+    eventually(lambda: api.get(path).get_json()["state"] == "finished", "an import", 60)
+    (back,) = api.get("/contacts", query_string={"q": ANN}).get_json()["data"]
+    (entry,) = api.get(f"/contacts/{back['id']}/consent").get_json()["suppressions"]
+    assert (entry["address"], entry["reason"]) == (f"+{ANN}", "keyword")
 
 
 def _is_told(done: dict[str, Any]) -> None:
@@ -340,7 +379,7 @@ def _is_told(done: dict[str, Any]) -> None:
     least |= {"email_attachments": 1, "email_bounces": 1, "status_events": 2, "inbound_events": 6, "dead_letters": 1}
     least |= {"account_updates": 1, "webhook_events": 5, "webhook_deliveries": 5, "idempotency_keys": 1}
     assert {name: counts[name] for name in least if counts[name] < least[name]} == {}
-    assert counts["notifications"] == 1
+    assert (counts["notifications"], counts["import_changes"], counts["import_rejects"]) == (1, 1, 1)
     assert (counts["redis"], counts["logs"], counts["exports"]) == (0, 0, 0)
     assert all(each["what"] for each in done["stores"])
     assert "retention" in done["backups"]
@@ -350,6 +389,9 @@ def _others_keep_theirs(was: dict[str, Any]) -> None:
     assert storage().exists(was["files"]["both"])
     assert {each.text for each in rows(Message, Message.text.is_not(None))} == {"Bob's words", "For Bob"}
     assert [each.title for each in rows(Notification)] == ["Bob waits"]
+    with db.transaction() as session:
+        refused = session.execute(sa.select(ImportReject.value, ImportReject.reason).order_by(ImportReject.line)).all()
+    assert [tuple(each) for each in refused] == [("erased", "erased"), ("Bob", "Bob has no number")]
     waiting = one(Message, Message.id == was["waiting"].id)
     assert (waiting.state, one(Job, Job.id == waiting.job_id).state) == (MessageState.CANCELLED, JobState.CANCELLED)
     assert one(Job, Job.task == "ai.reply").state is JobState.CANCELLED
