@@ -9,7 +9,6 @@ from flask.testing import FlaskClient
 from crm_tasks.campaigns.models import CampaignState
 from crm_tasks.core import db
 from crm_tasks.workspaces import users
-from tests.campaigns import standin
 from tests.campaigns.audience import campaign, found, go_on, people, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
@@ -27,12 +26,6 @@ FORM = {
     "body_values": "20 %",
     "audience": "all",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pump(stores: None) -> None:
-    """Something that sends."""
-    standin.register()
 
 
 @pytest.fixture
