@@ -1,7 +1,9 @@
 """People of a business, and campaigns to them, made without a door."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -12,6 +14,7 @@ from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts.models import Attribute, AttributeType, Contact
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job, JobState
+from crm_tasks.workspaces import policies
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.webhooks import hooks
@@ -67,6 +70,20 @@ def attribute(demo: Demo, name: str, type: AttributeType = AttributeType.TEXT) -
         session.add(Attribute(workspace_id=demo.workspace_id, name=name, type=type))
 
 
+def put(demo: Demo, name: str, value: dict[str, Any]) -> None:
+    """Set a rule of the business."""
+    with db.transaction() as session:
+        policies.put(session, demo.workspace_id, name, value, actor="a test")
+
+
+def put_to_sleep(demo: Demo, zone: str) -> None:
+    """Let it be night in a time zone, for an hour from now on and one before."""
+    with db.transaction() as session:
+        local = session.scalars(sa.select(db.now())).one().astimezone(ZoneInfo(zone))
+    hour = timedelta(hours=1)
+    put(demo, "quiet_hours", {"from": f"{local - hour:%H:%M}", "to": f"{local + hour:%H:%M}"})
+
+
 def campaign(demo: Demo, message: dict[str, Any] = TEXT, **values: Any) -> uuid.UUID:
     """Write a campaign."""
     new = {"name": "Spring", "channel_id": demo.channel_id, "audience": {"all": True}, "message": message, **values}
@@ -119,5 +136,8 @@ def go_on(rounds: int = 4) -> None:
     """Work off what is due, and what supervision has put off for two seconds."""
     for _ in range(rounds):
         work_off()
-        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task = 'campaigns.supervise'")
+        execute(
+            "UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task IN "
+            "('campaigns.supervise', 'campaigns.pump')"
+        )
     work_off()

@@ -2,17 +2,10 @@
 
 import pytest
 
-from tests.campaigns import standin
 from tests.fixtures import Demo, make_demo
 from tests.outside import Sandbox
 from tests.prove.healthy import open_account
 from tests.templates.fetched import fetch
-
-
-@pytest.fixture(scope="session", autouse=True)
-def pump(stores: None) -> None:
-    """Something that sends."""
-    standin.register()
 
 
 @pytest.fixture

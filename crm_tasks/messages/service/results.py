@@ -118,7 +118,7 @@ def record_many(session: Session, answers: Sequence[Answered]) -> None:
 
 
 def _accept_together(session: Session, accepted: Mapping[uuid.UUID, Accepted]) -> set[uuid.UUID]:
-    """Keep the usual: of a message that was being sent, or is said to be sent, its provider has it. Return for which."""
+    """Keep the usual: of a message that was being sent, its provider has it. Return for which that was so."""
     connection = driver(session)
     names = [each.provider_id for each in accepted.values()]
     rows = connection.execute(_ACCEPT, {"ids": list(accepted), "names": names}).fetchall()
