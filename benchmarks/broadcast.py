@@ -36,7 +36,7 @@ def ours(recipients: int) -> Broadcast:
     lab.clean()
     (port,) = harness.free_ports(1)
     demo = make_demo(base_url=f"http://127.0.0.1:{port}")
-    _people(demo.workspace_id, recipients)
+    people(demo.workspace_id, recipients)
     provider = harness.Program("provider", ["benchmarks.provider", str(port)], lab.HOME)
     worker = harness.worker(lab.HOME, "campaigns", name="campaigns", concurrency=THREADS)
     with lab.programs((provider, ""), (harness.beat(lab.HOME), ""), (worker, "")):
@@ -62,7 +62,7 @@ def ours(recipients: int) -> Broadcast:
         )
 
 
-def _people(workspace_id: object, count: int) -> None:
+def people(workspace_id: object, count: int) -> None:
     """Write down so many people with numbers."""
     import sqlalchemy as sa
 

@@ -1,6 +1,7 @@
 """People of a business, and campaigns to them, made without a door."""
 
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +13,12 @@ from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts.models import Attribute, AttributeType, Contact
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job, JobState
+from crm_tasks.workspaces import policies
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.webhooks import hooks
 
+HOUR = timedelta(hours=1)
 TEXT = {"type": "text", "text": {"body": "Hello {{name|there}}"}}
 
 
@@ -59,6 +62,21 @@ def many(demo: Demo, count: int) -> None:
             ),
             {"w": demo.workspace_id, "n": count},
         )
+
+
+def put(demo: Demo, name: str, value: dict[str, Any]) -> None:
+    """Set a rule of the business."""
+    with db.transaction() as session:
+        policies.put(session, demo.workspace_id, name, value, actor="a test")
+
+
+def night(demo: Demo, zone: timedelta = timedelta(0)) -> datetime:
+    """Let it be night in a time zone, for an hour in both directions, and return when its morning is."""
+    with db.transaction() as session:
+        now = session.scalars(sa.select(db.now())).one()
+    local = now + zone
+    put(demo, "quiet_hours", {"from": f"{local - HOUR:%H:%M}", "to": f"{local + HOUR:%H:%M}"})
+    return (now + HOUR).replace(second=0, microsecond=0)
 
 
 def attribute(demo: Demo, name: str, type: AttributeType = AttributeType.TEXT) -> None:

@@ -16,7 +16,7 @@ from crm_tasks.campaigns.service.guards import Halt
 from crm_tasks.core import db, holds
 from crm_tasks.core.errors import Conflict, DomainError
 from crm_tasks.core.jobs.model import Hold, Job
-from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, run, work_off
+from tests.campaigns.audience import SALE, campaign, counts, found, go_on, night, people, run, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo, make_demo
 from tests.messages.apply import rows
@@ -103,22 +103,14 @@ def test_cancelled_who_waits_is_cancelled_too(shop: Demo) -> None:
 def test_messages_that_wait_are_cancelled_with_it(shop: Demo) -> None:
     people(shop, 4)
     mine = campaign(shop, SALE)
-    with db.transaction() as session:
-        holds.place(session, f"channel:{shop.channel_id}", reason="a test", actor="a test")
+    night(shop)
     act(lifecycle.start, mine)
-    _pump(mine)
+    go_on()
     assert counts(mine) == {"queued": 4}
     act(lifecycle.cancel, mine)
     go_on()
     assert counts(mine) == {"cancelled": 4}
     assert {job.state for job in jobs("messages.send")} == {"cancelled"}
-
-
-def _pump(campaign_id: uuid.UUID) -> None:
-    from tests.campaigns.standin import pump_once
-
-    db.retrying(planning.plan_on, campaign_id)
-    db.retrying(pump_once, campaign_id)
 
 
 def test_it_starts_at_its_time(shop: Demo, clock: Callable[[str], None]) -> None:

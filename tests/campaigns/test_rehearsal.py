@@ -14,10 +14,22 @@ from crm_tasks.contacts.models import Contact, Identity, SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.messages.models import Conversation, Direction, Message
 from crm_tasks.messages.service.conversations import conversation
-from crm_tasks.workspaces import policies
 from crm_tasks.workspaces.models import Channel
 from tests.campaigns import audience
-from tests.campaigns.audience import DISCOUNT, TEXT, attribute, campaign, counts, found, people, person, run, work_off
+from tests.campaigns.audience import (
+    DISCOUNT,
+    TEXT,
+    attribute,
+    campaign,
+    counts,
+    found,
+    night,
+    people,
+    person,
+    put,
+    run,
+    work_off,
+)
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 
@@ -35,11 +47,6 @@ def rehearse(demo: Demo, campaign_id: uuid.UUID) -> dict[str, Any]:
 def said(report: dict[str, Any]) -> dict[str, int]:
     """Return the outcomes that there are."""
     return {name: count for name, count in report["outcomes"].items() if count}
-
-
-def put(demo: Demo, name: str, value: dict[str, Any]) -> None:
-    with db.transaction() as session:
-        policies.put(session, demo.workspace_id, name, value, actor="a test")
 
 
 def every_class(demo: Demo) -> None:
@@ -92,15 +99,7 @@ def every_class(demo: Demo) -> None:
             )
         )
     put(demo, "frequency_cap", {"messages": 1, "days": 7})
-    _sleep_in_tokyo(demo)
-
-
-def _sleep_in_tokyo(demo: Demo) -> None:
-    """Let it be night in Tokyo and nowhere else."""
-    with db.transaction() as session:
-        local = session.scalars(sa.select(db.now() + timedelta(hours=9))).one()
-    quiet = {"from": f"{(local - timedelta(hours=1)):%H:%M}", "to": f"{(local + timedelta(hours=1)):%H:%M}"}
-    put(demo, "quiet_hours", quiet)
+    night(demo, timedelta(hours=9))  # in Tokyo, and nowhere else
 
 
 EXPECTED = {
