@@ -277,7 +277,7 @@ def _update_profile(session: Session, contact_id: uuid.UUID, names: Names, at: d
     )
     session.execute(
         sa.update(Contact)
-        .where(Contact.id == contact_id, newer)
+        .where(Contact.id == contact_id, Contact.erased_at.is_(None), newer)
         .values(name=names.name, username=names.username, profile_at=at)
         .execution_options(synchronize_session=False)
     )

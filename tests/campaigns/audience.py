@@ -133,9 +133,12 @@ def run(campaign_id: uuid.UUID, rounds: int = 4) -> None:
     go_on(rounds)
 
 
+_OWN = {"one": "campaigns.supervise", "other": "campaigns.pump"}
+
+
 def go_on(rounds: int = 4) -> None:
-    """Work off what is due, and what supervision has put off for two seconds."""
+    """Work off what is due, and what supervision and pumps have put off for a second or two."""
     for _ in range(rounds):
         work_off()
-        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task = 'campaigns.supervise'")
+        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task IN (:one, :other)", **_OWN)
     work_off()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crm_tasks.campaigns.models import Campaign, CampaignState
-from crm_tasks.campaigns.service import guards, lifecycle, planning
+from crm_tasks.campaigns.service import guards, lifecycle, planning, supervising
 from crm_tasks.campaigns.service.guards import GUARDS, NO_LIMIT
 from crm_tasks.core import db
 from crm_tasks.core.types import new_id
@@ -214,7 +214,7 @@ def test_pumps_that_keep_failing_halt_it(sent: uuid.UUID) -> None:
     execute(
         "INSERT INTO jobs (id, task, queue, args, state, max_attempts, attempt, claim_no, started_at, finished_at, "
         "serial_key, scopes) SELECT gen_random_uuid(), 'campaigns.pump', 'campaigns', '{}', 'dead', 2, 2, 2, now(), "
-        "crm_now(), 'pump:' || :c || ':0', '{}' FROM generate_series(1, 3)",
-        c=str(sent),
+        "crm_now(), :key, '{}' FROM generate_series(1, 3)",
+        key=supervising.pump_key(sent, 0),
     )
     assert broken(sent) == "pump_failed"
