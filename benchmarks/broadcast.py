@@ -83,7 +83,7 @@ def ours(recipients: int) -> Broadcast:
     lab.clean()
     (port,) = harness.free_ports(1)
     demo = make_demo(base_url=f"http://127.0.0.1:{port}")
-    _people(demo.workspace_id, recipients)
+    people(demo.workspace_id, recipients)
     provider = Program("provider", ["benchmarks.provider", str(port)], lab.HOME)
     programs = (_worker("campaigns"), harness.beat(lab.HOME))
     with lab.programs((provider, ""), *((program, "") for program in programs)):
@@ -99,7 +99,7 @@ def with_sandbox(recipients: int, *, read: bool = False) -> Broadcast:
     """Measure the same beside the sandbox, with all that statuses need; they say up to `delivered`, or up to `read`."""
     lab.clean()
     demo = make_demo(base_url=f"http://127.0.0.1:{lab.SANDBOX_PORT}")
-    _people(demo.workspace_id, recipients)
+    people(demo.workspace_id, recipients)
     hook = f"http://127.0.0.1:{lab.WEB_PORT}/webhooks/whatsapp"
     outside = Sandbox(harness.sandbox(lab.HOME, lab.SANDBOX_PORT, hook, NUMBER), lab.SANDBOX_PORT)
     web = harness.web(lab.HOME, lab.WEB_PORT, WEB_WORKERS=str(lab.WEB_PROCESSES), WEB_THREADS="32")
@@ -207,7 +207,7 @@ def _balance() -> int:
         return sum(progress.count(session, campaign).states.values())
 
 
-def _people(workspace_id: object, count: int) -> None:
+def people(workspace_id: object, count: int) -> None:
     """Write down so many people with numbers."""
     import sqlalchemy as sa
 

@@ -130,7 +130,8 @@ class Pump:
             if order.start.left:
                 await asyncio.sleep(order.start.left)
             ready = order.start.in_time(_LATE) or await asyncio.to_thread(order.start.wait, late=_LATE, tries=_TRIES)
-            result = await order.provider.send_async(order.sender, order.message) if ready else None
+            may = ready and self._may_leave()
+            result = await order.provider.send_async(order.sender, order.message) if may else None
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)
@@ -138,11 +139,16 @@ class Pump:
 
     def _in_thread(self, order: Order) -> None:
         try:
-            result = order.provider.send(order.sender, order.message) if order.start.wait() else None
+            may = order.start.wait() and self._may_leave()
+            result = order.provider.send(order.sender, order.message) if may else None
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)
         self._ended.put((order, result))
+
+    def _may_leave(self) -> bool:
+        """Say whether the lease outlasts a request: of a process that stood still, another claim has taken over."""
+        return self._claim.holds_for(http.longest())
 
     # --- writing ---
 

@@ -99,7 +99,7 @@ def draw(
         author=AUTHOR,
         decides=True,
     )
-    files = _files(session, campaign, looks)
+    files = _files(session, campaign, claim, looks)
     if isinstance(files, attachments.Uploads):
         return Drawn(after, uploads=files, later=dict(later))
     drawing = _Drawing(session, campaign, claim, positions, later, files)
@@ -127,11 +127,14 @@ def _rows(
     return session.execute(_NEXT, {"campaign": campaign.id, "after": after, "last": last, "most": most}).all()
 
 
-def _files(session: Session, campaign: Campaign, looks: Sequence[Look]) -> dict[str, Any] | attachments.Uploads:
-    """Return the content as the provider wants it, with its own names of files; or the files that it lacks."""
+def _files(
+    session: Session, campaign: Campaign, claim: Claim, looks: Sequence[Look]
+) -> dict[str, Any] | attachments.Uploads:
+    """Return the content as the provider wants it, with its own names of files; or the files that it lacks, for this
+    pump to bring: the others wait for it."""
     if not looks:
         return campaign.content
-    return attachments.resolved(session, looks[0].channel, campaign.id, campaign.type, campaign.content)
+    return attachments.resolved(session, looks[0].channel, claim.id, campaign.type, campaign.content)
 
 
 class _Drawing:
