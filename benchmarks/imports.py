@@ -59,7 +59,8 @@ def ours(path: Path, rows: int) -> Imported:
     lab.clean()
     demo = make_demo()
     worker = harness.worker(lab.HOME, "imports", name="bulk", pool="prefork", concurrency=2)
-    with lab.programs((worker, " ready."), (harness.beat(lab.HOME), "")):
+    with lab.programs((worker, ""), (harness.beat(lab.HOME), "")):
+        measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= 1, 60)
         with _peak(lambda: worker.pid) as peak:
             before = measure.cpu_seconds(worker.pid)
             _accept(demo, path)

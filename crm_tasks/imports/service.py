@@ -188,7 +188,8 @@ def rejects(
     query = sa.select(
         ImportReject.line, ImportReject.column, ImportReject.value, ImportReject.code, ImportReject.reason
     ).where(ImportReject.import_id == import_id, ImportReject.line > after)
-    return [row.tuple() for row in session.execute(query.order_by(ImportReject.line).limit(limit))]
+    found = session.execute(query.order_by(ImportReject.line).limit(limit))
+    return [(line, column, value, code, reason) for line, column, value, code, reason in found]
 
 
 def cancel(session: Session, workspace_id: uuid.UUID, import_id: uuid.UUID, *, actor: str) -> Import:
