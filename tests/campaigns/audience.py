@@ -3,6 +3,7 @@
 import uuid
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -18,7 +19,6 @@ from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.webhooks import hooks
 
-HOUR = timedelta(hours=1)
 TEXT = {"type": "text", "text": {"body": "Hello {{name|there}}"}}
 
 
@@ -64,25 +64,25 @@ def many(demo: Demo, count: int) -> None:
         )
 
 
+def attribute(demo: Demo, name: str, type: AttributeType = AttributeType.TEXT) -> None:
+    """Let contacts have an attribute."""
+    with db.transaction() as session:
+        session.add(Attribute(workspace_id=demo.workspace_id, name=name, type=type))
+
+
 def put(demo: Demo, name: str, value: dict[str, Any]) -> None:
     """Set a rule of the business."""
     with db.transaction() as session:
         policies.put(session, demo.workspace_id, name, value, actor="a test")
 
 
-def night(demo: Demo, zone: timedelta = timedelta(0)) -> datetime:
-    """Let it be night in a time zone, for an hour in both directions, and return when its morning is."""
+def night(demo: Demo, zone: str = "UTC") -> datetime:
+    """Let it be night in a time zone, for an hour from now on and one before, and return when its morning is."""
     with db.transaction() as session:
         now = session.scalars(sa.select(db.now())).one()
-    local = now + zone
-    put(demo, "quiet_hours", {"from": f"{local - HOUR:%H:%M}", "to": f"{local + HOUR:%H:%M}"})
-    return (now + HOUR).replace(second=0, microsecond=0)
-
-
-def attribute(demo: Demo, name: str, type: AttributeType = AttributeType.TEXT) -> None:
-    """Let contacts have an attribute."""
-    with db.transaction() as session:
-        session.add(Attribute(workspace_id=demo.workspace_id, name=name, type=type))
+    local, hour = now.astimezone(ZoneInfo(zone)), timedelta(hours=1)
+    put(demo, "quiet_hours", {"from": f"{local - hour:%H:%M}", "to": f"{local + hour:%H:%M}"})
+    return (now + hour).replace(second=0, microsecond=0)
 
 
 def campaign(demo: Demo, message: dict[str, Any] = TEXT, **values: Any) -> uuid.UUID:
@@ -133,12 +133,12 @@ def run(campaign_id: uuid.UUID, rounds: int = 4) -> None:
     go_on(rounds)
 
 
-_OWN = {"one": "campaigns.supervise", "other": "campaigns.pump"}
-
-
 def go_on(rounds: int = 4) -> None:
-    """Work off what is due, and what supervision and pumps have put off for a second or two."""
+    """Work off what is due, and what supervision has put off for two seconds."""
     for _ in range(rounds):
         work_off()
-        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task IN (:one, :other)", **_OWN)
+        execute(
+            "UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task IN "
+            "('campaigns.supervise', 'campaigns.pump')"
+        )
     work_off()

@@ -101,9 +101,9 @@ def test_cancelled_who_waits_is_cancelled_too(shop: Demo) -> None:
 
 
 def test_messages_that_wait_are_cancelled_with_it(shop: Demo) -> None:
-    people(shop, 4)
+    people(shop, 4, time_zone="UTC")
     mine = campaign(shop, SALE)
-    night(shop)
+    night(shop, "UTC")
     act(lifecycle.start, mine)
     go_on()
     assert counts(mine) == {"queued": 4}

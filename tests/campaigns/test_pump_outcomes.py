@@ -151,7 +151,7 @@ def test_free_text_reaches_those_whose_window_is_open_at_that_instant(shop: Demo
 def test_at_night_it_waits_for_the_morning_as_an_ordinary_job(shop: Demo, sandbox: Sandbox) -> None:
     awake = person(shop, 1, time_zone="UTC")
     asleep = person(shop, 2, time_zone="Asia/Tokyo")
-    morning = night(shop, timedelta(hours=9))
+    morning = night(shop, "Asia/Tokyo")
     mine = campaign(shop, SALE)
     start(mine)
     counted(mine, accepted=1, queued=1)

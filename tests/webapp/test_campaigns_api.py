@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.campaigns import standin
 from tests.campaigns.audience import DISCOUNT, SALE, attribute, go_on, people, person, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
@@ -14,12 +13,6 @@ from tests.outside import Sandbox
 from tests.prove.healthy import open_account
 from tests.templates.fetched import fetch
 from tests.webapp.api import Api, error, fields
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pump(stores: None) -> None:
-    """Something that sends."""
-    standin.register()
 
 
 @pytest.fixture

@@ -85,7 +85,8 @@ def draw(
         return _nobody(after, later, _SOON)
     rows = _rows(session, campaign, after, last, most, later)
     if not rows:
-        return _nobody(after, later, None if last == guards.NO_LIMIT or later else _SOON, over=not later)
+        all_may_go = last == guards.NO_LIMIT
+        return _nobody(after, later, None if all_may_go or later else _SOON, over=all_may_go and not later)
     positions = {row.contact_id: row.position for row in rows}
     category = composing.category(session, composing.channel_of(session, campaign), campaign)
     looks = prospects(
