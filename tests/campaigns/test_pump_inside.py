@@ -11,9 +11,9 @@ from crm_tasks.campaigns.service import outcomes
 from crm_tasks.campaigns.service.drawing import Drawn
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
-from tests.campaigns.audience import SALE, campaign, counts, people, run
+from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
 from tests.campaigns.pumping import numbers, proved, times
-from tests.core.ledger import execute
+from tests.core.ledger import execute, new
 from tests.fixtures import Demo
 from tests.messages.apply import rows
 from tests.messages.outgoing import fault
@@ -82,3 +82,26 @@ def test_an_answer_kept_twice_has_one_job_follow(shop: Demo, sandbox: Sandbox, m
     assert len(rows(Job, Job.task == "messages.send")) == 2
     assert len(rows(Message)) == 2
     assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+
+
+def test_an_answer_that_cannot_be_kept_takes_no_other_with_it_and_is_not_sent_again(
+    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, *_ = people(shop, 6)
+    keep = outcomes.keep
+
+    def picky(session: Any, campaign_id: uuid.UUID, answers: Any) -> None:
+        if any(each.order.message.contact_id == str(bad) for each in answers):
+            raise ValueError("a character that no table takes")
+        keep(session, campaign_id, answers)
+
+    monkeypatch.setattr(outcomes, "keep", picky)
+    mine = campaign(shop, SALE)
+    run(mine)
+    assert counts(mine) == {"accepted": 5, "sending": 1}
+    new("campaigns.supervise_all")
+    go_on()
+    assert counts(mine) == {"accepted": 5, "unknown": 1}
+    assert [message.contact_id for message in rows(Message, Message.state == "unknown")] == [bad]
+    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+    proved(sandbox)
