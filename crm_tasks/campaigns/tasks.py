@@ -52,9 +52,10 @@ def pump(campaign_id: str, lane: int, after: int = 0) -> None:
     """Send to the next recipients for two seconds; a successor goes on."""
     wanted = uuid.UUID(campaign_id)
     claim = job()
-    reached, wait, over = Pump(wanted, lane, after, claim).run()
+    running = Pump(wanted, lane, after, claim)
+    reached, wait, over = running.run()
     with finishing() as session:
-        outcomes.not_ordered(session, wanted, claim)
+        outcomes.not_ordered(session, wanted, claim, running.unkept)
         # Who found nobody on the way from the middle has not seen those before.
         supervising.hand_on(session, wanted, lane, after=reached, wait=wait, over=over)
 

@@ -2,20 +2,15 @@
 
 import os
 import signal
-import time
 import uuid
-from typing import Any
 
 import psycopg
 import pytest
 
-from crm_tasks.campaigns.pump import Pump
-from crm_tasks.campaigns.service import lifecycle, outcomes
-from crm_tasks.campaigns.service.drawing import Drawn
+from crm_tasks.campaigns.service import lifecycle
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
-from crm_tasks.messages.models import Message
-from tests.campaigns.audience import SALE, campaign, counts, many, people, run
+from tests.campaigns.audience import campaign, counts, many
 from tests.campaigns.pumping import (
     HELLO,
     LONG,
@@ -30,7 +25,7 @@ from tests.campaigns.pumping import (
     take,
     times,
 )
-from tests.core.ledger import execute
+from tests.core.ledger import execute, new
 from tests.fixtures import Demo
 from tests.harness import Program, eventually
 from tests.messages.apply import rows
@@ -87,8 +82,9 @@ def test_cancelled_after_its_worker_died_nobody_is_left_as_being_sent_to(
     cut_off = sending()
     take(lifecycle.cancel, mine)
     fleet.start(" ready.")
-    eventually(lambda: not rows(Job, Job.task == "campaigns.pump", Job.state.in_(("queued", "running"))), "over", LONG)
-    execute("UPDATE calendar SET next_at = crm_now() WHERE entry = 'campaigns'")
+    # Its job is held from now on, and would only find that nothing is left to do.
+    eventually(lambda: rows(Job, Job.task == "campaigns.pump", Job.crashes > 0), "its lease is over", LONG)
+    new("campaigns.supervise_all")
     eventually(lambda: sending() == 0, "nobody is being sent to", LONG)
     figures = counts(mine)
     assert figures == {"accepted": figures["accepted"], "unknown": cut_off, "cancelled": figures["cancelled"]}
@@ -111,9 +107,9 @@ def test_postgres_that_starts_again_in_the_middle_costs_nobody_their_message(
 
 def crash_postgres() -> None:
     """Kill a server process of Postgres: it ends all the others, and recovers as after a power loss."""
-    with psycopg.connect(db.psycopg_url()) as connection:
-        os.kill(connection.info.backend_pid, signal.SIGKILL)
-        eventually(lambda: _is_cut(connection), "the connection is cut")
+    connection = psycopg.connect(db.psycopg_url(), autocommit=True)
+    os.kill(connection.info.backend_pid, signal.SIGKILL)
+    eventually(lambda: _is_cut(connection), "the connection is cut")
     eventually(_answers, "Postgres answers", LONG)
 
 
@@ -149,70 +145,3 @@ def test_a_worker_that_stood_still_sends_nothing_that_another_has_taken_over(
     assert figures.get("unknown", 0) <= cut_off
     assert set(times(sandbox).values()) == {1}
     proved(sandbox)
-
-
-# --- in this process: what cannot be brought about from outside ---------------------------------------------------
-
-
-def test_marked_by_a_commit_of_which_nobody_heard_they_are_sent_all_the_same(
-    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people(shop, 6)
-    heed, lost = Pump._heed, []
-
-    def deaf(self: Pump, drawn: Drawn) -> None:
-        if drawn.orders and not lost:
-            lost.extend(drawn.orders)
-            drawn = Drawn(drawn.after)
-        heed(self, drawn)
-
-    monkeypatch.setattr(Pump, "_heed", deaf)
-    mine = campaign(shop, SALE)
-    run(mine)
-    assert lost
-    assert counts(mine) == {"accepted": 6}
-    assert {job.state for job in rows(Job, Job.task == "messages.send")} == {"succeeded"}
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    proved(sandbox)
-
-
-def test_a_lease_that_would_not_outlast_the_request_sends_nothing(
-    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people(shop, 6)
-    send, stood = Pump._send, []
-
-    def stand_still(self: Pump, order: Any) -> None:
-        stood.append(order)
-        self._claim.lease_end = time.monotonic()
-        send(self, order)
-
-    monkeypatch.setattr(Pump, "_send", stand_still)
-    mine = campaign(shop, SALE)
-    run(mine)
-    assert counts(mine) == {"accepted": 6}
-    # All by ordinary jobs: the pump itself sent nothing.
-    assert len(rows(Job, Job.task == "messages.send")) == len(stood) == 6
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    proved(sandbox)
-
-
-def test_an_answer_kept_twice_has_one_job_follow(shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    people(shop, 2)
-    sandbox.faults(fault(status=503, error_code=131016, times=2), fault(statuses="none"))
-    keep = outcomes.keep
-
-    def twice(session: Any, campaign_id: uuid.UUID, answers: Any) -> None:
-        keep(session, campaign_id, answers)
-        session.commit()
-        keep(session, campaign_id, answers)
-
-    monkeypatch.setattr(outcomes, "keep", twice)
-    mine = campaign(shop, SALE)
-    run(mine)
-    execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued'")
-    run(mine)
-    assert counts(mine) == {"accepted": 2}
-    assert len(rows(Job, Job.task == "messages.send")) == 2
-    assert len(rows(Message)) == 2
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)

@@ -10,9 +10,8 @@ from crm_tasks.campaigns.models import CampaignState
 from crm_tasks.campaigns.service import lifecycle
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
-from tests.campaigns.audience import campaign, counts, found, many
+from tests.campaigns.audience import SALE, campaign, counts, found, many
 from tests.campaigns.pumping import (
-    HELLO,
     LONG,
     finished,
     messages,
@@ -25,7 +24,7 @@ from tests.campaigns.pumping import (
     take,
     times,
 )
-from tests.core.ledger import execute
+from tests.core.ledger import execute, new
 from tests.fixtures import Demo
 from tests.harness import eventually
 from tests.messages.apply import rows
@@ -42,7 +41,7 @@ def begun(demo: Demo, sandbox: Sandbox, count: int, after: int) -> uuid.UUID:
     many(demo, count)
     set_channel(demo, per_second=RATE)
     sandbox.faults(fault(delay=0.2), fault(statuses="none"))
-    mine = campaign(demo, HELLO, guards={"canary_share": 0})
+    mine = campaign(demo, SALE, guards={"canary_share": 0})
     start(mine)
     eventually(lambda: len(received(sandbox)) >= after, f"{after} have it", LONG)
     return mine
@@ -70,7 +69,7 @@ def test_paused_it_sends_what_was_being_sent_and_no_more_and_resumed_the_rest(sh
     assert sent <= marked + A_DRAW
     assert counts(mine) == {"accepted": sent, "planned": 400 - sent}
     # Nothing takes it up again by itself: its jobs are held, and who looks after all campaigns leaves it alone.
-    execute("UPDATE calendar SET next_at = crm_now() WHERE entry = 'campaigns'")
+    new("campaigns.supervise_all")
     looked = lambda: rows(Job, Job.task == "campaigns.supervise_all", Job.state == "succeeded")  # noqa: E731
     eventually(looked, "all campaigns are looked after", LONG)
     assert len(received(sandbox)) == sent

@@ -1,7 +1,7 @@
 """What providers answered to a pump: usual answers set by set; who has to be tried again gets an ordinary job."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -121,10 +121,10 @@ def forsaken(session: Session) -> int:
     return _unknown(session, session.scalars(_FORSAKEN, {"most": _MOST}).all())
 
 
-def not_ordered(session: Session, campaign_id: uuid.UUID, claim: Claim) -> None:
+def not_ordered(session: Session, campaign_id: uuid.UUID, claim: Claim, ordered: Collection[uuid.UUID]) -> None:
     """Have sent by ordinary jobs what a pump at its end has marked and never sent: it did not hear of the commit."""
-    ids = session.scalars(_NOT_ORDERED, {"job": claim.id, "claim": claim.claim_no}).all()
-    if ids:
+    marked = session.scalars(_NOT_ORDERED, {"job": claim.id, "claim": claim.claim_no})
+    if ids := [each for each in marked if each not in ordered]:
         log.warning("pump.not_ordered", campaign_id=str(campaign_id), messages=len(ids))
         again(session, campaign_id, claim, ids)
 
