@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import idle, imports, ingestion, lab, ledger, measure, reply, sends
+from benchmarks import broadcast, fairness, idle, imports, ingestion, lab, ledger, measure, reply, sends
 
 Results = dict[str, Any]
 console = Console()
@@ -24,7 +24,7 @@ _TARGET_MB = 600
 def main() -> None:
     """Run what was asked for, or everything."""
     asked = _arguments()
-    lacking = lab.missing() if {"ingestion", "sends", "imports"} & set(asked.names) else []
+    lacking = lab.missing() if {"ingestion", "sends", "broadcast", "imports"} & set(asked.names) else []
     if lacking:
         sys.exit(f"bench: the comparison with Node needs {', '.join(lacking)}")
     results: Results = {"machine": _machine(), "rounds": asked.rounds}
@@ -110,6 +110,37 @@ def _imports(_rounds: int) -> Results:
     return _summary(runs, ours="ours", peer="node", target=0.0) | {"target_per_second": 50_000}
 
 
+def _broadcast(rounds: int) -> Results:
+    """A campaign, beside BullMQ and a bare loop: first whether all of it is right."""
+    people = broadcast.RECIPIENTS
+    sides = {
+        "ours": broadcast.ours,
+        "with sandbox": broadcast.with_sandbox,
+        "bullmq": sends.bullmq,
+        "asyncio": sends.bare,
+    }
+    runs = _in_turn(rounds, {name: partial(side, people) for name, side in sides.items()})
+    for name in ("ours", "with sandbox"):
+        for run in runs[name]:
+            if wrong := broadcast.Broadcast(**run).wrong(people, statuses=name != "ours"):
+                raise SystemExit(f"bench: {name}: {'; '.join(wrong)}")
+        console.print(f"{name}: {people:,} accepted, as many as the provider took, nobody twice, all accounted for")
+    _table(f"Broadcast to {people:,}", runs, "messages/s")
+    for name in ("ours", "with sandbox"):
+        console.print(
+            f"{name}: planned {_median(runs[name], 'planned_per_second'):,.0f}/s, of a bare INSERT … SELECT "
+            f"{_median(runs[name], 'planned_ratio'):.2f} (target 0.5); at its peak the worker of campaigns "
+            f"{_median(runs[name], 'peak_mb'):.0f} MB, all processes {_median(runs[name], 'all_peak_mb'):.0f} MB"
+        )
+    console.print(
+        f"with sandbox: the last status applied {_median(runs['with sandbox'], 'statuses_s'):.1f} s after the start, "
+        f"{_median(runs['with sandbox'], 'statuses_behind_s'):.1f} s after the last acceptance, in "
+        f"{_median(runs['with sandbox'], 'webhooks'):,.0f} webhooks; CPU of the sandbox "
+        f"{_median(runs['with sandbox'], 'sandbox_cpu_s_per_1000'):.2f} s per 1,000 messages"
+    )
+    return _summary(runs, ours="ours", peer="bullmq", target=0.0)
+
+
 def _reply(rounds: int) -> Results:
     """How long a customer waits."""
     before = measure.statements()
@@ -121,6 +152,18 @@ def _reply(rounds: int) -> Results:
     console.print(table)
     console.print(f"Redis connections per process meanwhile: {runs['ours'][-1]['redis_connections']}")
     return {"runs": runs}
+
+
+def _fairness(_rounds: int) -> Results:
+    """Whether a crowd keeps others waiting, and whether weights are shares."""
+    waited, shared = fairness.waited(), fairness.shared()
+    console.print(
+        f"10 jobs behind {fairness.CROWD:,} of another: waited p50 {waited.p50:.2f} s, p95 {waited.p95:.2f} s "
+        f"(target 2), at most {waited.longest:.2f} s"
+    )
+    served = ", ".join(f"{weight}: {share:.1%}" for weight, share in shared.shares.items())
+    console.print(f"shares by weight {served}; at most {shared.off:.1%} from what is due (target 5 %)")
+    return {"waited": asdict(waited), "shared": asdict(shared)}
 
 
 def _idle(_rounds: int) -> Results:
@@ -139,7 +182,9 @@ _BENCHES: dict[str, Callable[[int], Results]] = {
     "ingestion": _ingestion,
     "ledger": _ledger,
     "sends": _sends,
+    "broadcast": _broadcast,
     "reply": _reply,
+    "fairness": _fairness,
     "imports": _imports,
     "idle": _idle,
 }

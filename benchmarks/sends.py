@@ -15,7 +15,7 @@ from benchmarks import lab, measure
 from tests import harness
 from tests.fixtures import make_demo
 
-THREADS, CONCURRENCY = 40, 200
+THREADS, CONCURRENCY = 60, 200
 TEMPLATE = {"name": "hello_world", "language": {"code": "en_US"}}
 BODY = b'{"messaging_product":"whatsapp","to":"+15550001111","type":"text","text":{"body":"Hello"}}'
 
@@ -40,7 +40,7 @@ def ours(messages: int) -> Sent:
     started = ((worker, "") for worker in workers)
     with lab.programs((provider, ""), (harness.beat(lab.HOME), ""), *started):
         measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= 2, 60)
-        stores = _cpu_of_stores()
+        stores = cpu_of_stores()
         before = sum(measure.cpu_seconds(worker.pid) for worker in workers)
         _release(hold_id)
         measure.until(
@@ -48,8 +48,8 @@ def ours(messages: int) -> Sent:
         )
         span = lab.scalar("SELECT extract(epoch FROM max(accepted_at) - min(j.started_at)) FROM messages, jobs j")
         cpu = sum(measure.cpu_seconds(worker.pid) for worker in workers) - before
-        assert _taken(port) == messages
-        return Sent(messages / span, cpu / messages * 1000, (cpu + _cpu_of_stores() - stores) / messages * 1000)
+        assert taken(port) == messages
+        return Sent(messages / span, cpu / messages * 1000, (cpu + cpu_of_stores() - stores) / messages * 1000)
 
 
 def bullmq(messages: int) -> Sent:
@@ -65,15 +65,15 @@ def bullmq(messages: int) -> Sent:
         CONCURRENCY=str(CONCURRENCY),
     )
     with lab.programs((provider, "")):
-        measure.until(lambda: _taken(port) == 0, 10)
-        stores = _cpu_of_stores()
+        measure.until(lambda: taken(port) == 0, 10)
+        stores = cpu_of_stores()
         with lab.programs((peer, "filled")):
-            measure.until(lambda: _taken(port) > 0, 60, 0.001)
+            measure.until(lambda: taken(port) > 0, 60, 0.001)
             started = time.monotonic()
             measure.until(lambda: "done" in peer.said(), 120)
             seconds, cpu = time.monotonic() - started, measure.cpu_seconds(peer.pid)
-            assert _taken(port) == messages
-        return Sent(messages / seconds, cpu / messages * 1000, (cpu + _cpu_of_stores() - stores) / messages * 1000)
+            measure.until(lambda: taken(port) == messages, 5)
+        return Sent(messages / seconds, cpu / messages * 1000, (cpu + cpu_of_stores() - stores) / messages * 1000)
 
 
 def bare(messages: int) -> Sent:
@@ -81,7 +81,7 @@ def bare(messages: int) -> Sent:
     (port,) = harness.free_ports(1)
     provider = harness.Program("provider", ["benchmarks.provider", str(port)], lab.HOME)
     with lab.programs((provider, "")):
-        measure.until(lambda: _taken(port) == 0, 10)
+        measure.until(lambda: taken(port) == 0, 10)
         cpu, started = time.process_time(), time.monotonic()
         asyncio.run(_loop(port, messages))
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
@@ -131,14 +131,14 @@ def _release(hold_id: object) -> None:
         holds.release(session, hold_id, actor="bench")  # type: ignore[arg-type]
 
 
-def _taken(port: int) -> int:
+def taken(port: int) -> int:
     try:
         return int(requests.get(f"http://127.0.0.1:{port}/count", timeout=2).text)
     except requests.ConnectionError:
         return -1
 
 
-def _cpu_of_stores() -> float:
+def cpu_of_stores() -> float:
     """Return what Postgres and Valkey have used so far, backends that have ended included."""
     return sum(_cpu(measure.listener(port)) for port in (lab.POSTGRES_PORT, lab.VALKEY_PORT))
 

@@ -1,4 +1,6 @@
-"""The ledger's task of the benchmarks; a worker gets it with `-I benchmarks.tasks`."""
+"""The ledger's tasks of the benchmarks; a worker gets them with `-I benchmarks.tasks`."""
+
+import time
 
 from crm_tasks.celery import app
 
@@ -6,3 +8,9 @@ from crm_tasks.celery import app
 @app.task(name="messages.noop")
 def noop(number: int) -> None:
     """Do nothing."""
+
+
+@app.task(name="messages.wait")
+def wait(seconds: float) -> None:
+    """Take as long as a request to a provider."""
+    time.sleep(seconds)

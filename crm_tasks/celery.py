@@ -12,8 +12,9 @@ from crm_tasks.core import log
 from crm_tasks.core.queues import POLICIES, Queue
 
 # One module of tasks per room; importing the app imports none of them.
-ROOMS = ("messages", "email", "ai", "analytics", "notifications", "webhooks", "imports")
-
+ROOMS = ("messages", "campaigns", "email", "ai", "analytics", "notifications", "webhooks", "imports")
+# What a room does beside its main business.
+MORE_TASKS = ("crm_tasks.imports.bulk_tasks",)
 
 _CHECKED = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 
@@ -112,7 +113,7 @@ app.conf.update(
     beat_max_loop_interval=1,
     timezone="UTC",
     enable_utc=True,
-    include=[f"crm_tasks.{room}.tasks" for room in ROOMS],
+    include=[*(f"crm_tasks.{room}.tasks" for room in ROOMS), *MORE_TASKS],
     **_broker(),
 )
 app.set_default()

@@ -1,11 +1,13 @@
 """Imports every room's models, so that Alembic and the mappers know all tables."""
 
+from crm_tasks.campaigns import models as campaigns
 from crm_tasks.contacts import models as contacts
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
 from crm_tasks.email import models as email
+from crm_tasks.imports import bulk_models as bulk
 from crm_tasks.imports import models as imports
 from crm_tasks.media import models as media
 from crm_tasks.messages import models as messages
@@ -16,6 +18,8 @@ from crm_tasks.workspaces import models as workspaces
 
 __all__ = [
     "Base",
+    "bulk",
+    "campaigns",
     "contacts",
     "email",
     "idempotency",

@@ -21,9 +21,12 @@ from tests.outside import Sandbox, Site
 @pytest.fixture
 def empty(stores: None) -> Iterator[None]:
     """Empty tables, an empty Valkey, the real time; also while a worker of the whole module is still at it."""
-    from crm_tasks.core import db
+    from crm_tasks.core import db, sweep
     from crm_tasks.core.jobs import ring
 
+    sweep.forget()
+    ring.flush()
+    ring.forget()
     yield
     ring.flush()
     _flush()

@@ -20,6 +20,7 @@ COMMANDS = {
     "job": ("job", "List, show, cancel, retry jobs"),
     "dlq": ("dlq", "Dead letters: see, retry, discard"),
     "hold": ("hold", "Stop work by scope, and let it go on"),
+    "campaign": ("campaign", "Campaigns: see, rehearse, start, stop, retry"),
     "message": ("message", "Messages of unknown fate: see, decide"),
     "notification": ("notification", "What people should know: see, mark as read"),
     "policy": ("policy", "Quiet hours, caps, prices, budget, rate"),

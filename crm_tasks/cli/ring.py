@@ -12,6 +12,6 @@ def command() -> None:
     """Ring everything that is due and was not heard, as the scheduler would: for when none runs."""
     lost = sum(sweep.ring_lost(queue) for queue in Queue)
     for queue in Queue:
-        while sweep.ring_due(queue):
+        while sweep.ring_due(queue, at_once=sweep.RUNG_AT_ONCE):
             pass
     click.echo(f"All that is due has been rung; {lost} rings had been lost.")

@@ -35,14 +35,34 @@ def list_(as_json: bool) -> None:
         found = list(session.scalars(sa.select(Workspace).order_by(Workspace.id)))
     if as_json:
         print_json(
-            [{"id": w.id, "name": w.name, "region": w.region, "auto_reply_since": w.auto_reply_since} for w in found]
+            [
+                {
+                    "id": w.id,
+                    "name": w.name,
+                    "region": w.region,
+                    "weight": w.weight,
+                    "auto_reply_since": w.auto_reply_since,
+                }
+                for w in found
+            ]
         )
         return
     print_table(
-        ("id", "name", "region", "answers by itself since", "since"),
-        [(w.id, w.name, w.region, moment(w.auto_reply_since) or "no", moment(w.created_at)) for w in found],
+        ("id", "name", "region", "weight", "answers by itself since", "since"),
+        [(w.id, w.name, w.region, w.weight, moment(w.auto_reply_since) or "no", moment(w.created_at)) for w in found],
         empty="No workspace yet: `crm workspace add NAME`.",
     )
+
+
+@command.command()
+@click.argument("weight", type=int)
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def weight(weight: int, workspace_id: uuid.UUID | None) -> None:
+    """Give a workspace its share of the workers while others have work too: 2 is twice that of 1."""
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+        service.set_weight(session, workspace.id, weight, actor="crm workspace")
+    click.echo(f"{workspace.name} has the weight {weight}.")
 
 
 @command.command("auto-reply")

@@ -62,6 +62,8 @@ class Contact(Base):
             postgresql_where=sa.text("external_id IS NOT NULL"),
         ),
         sa.Index("ix_contacts_import_id", "import_id", "id", postgresql_where=sa.text("import_id IS NOT NULL")),
+        # For who removes contacts: each that goes is looked for here.
+        sa.Index("ix_contacts_duplicate_of", "duplicate_of", postgresql_where=sa.text("duplicate_of IS NOT NULL")),
         sa.Index("ix_contacts_tags", "tags", postgresql_using="gin"),
         sa.Index(
             "ix_contacts_name",
@@ -94,6 +96,25 @@ class Attribute(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (state_check("type", AttributeType),)
+
+
+class Segment(Base):
+    """Conditions under a name: whoever meets them is in it, from one moment to the next."""
+
+    __tablename__ = "segments"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("workspaces.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    # As they came; `conditions` says what they may be.
+    conditions: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+    changed_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        sa.UniqueConstraint("workspace_id", "name"),
+        sa.Index("ix_segments_workspace_id", "workspace_id", "id"),
+    )
 
 
 class Identity(Base):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from crm_tasks.contacts import forgotten
 from crm_tasks.contacts.models import Contact, Identity, IdentityKind
 from crm_tasks.core.types import new_id
 
@@ -64,7 +65,7 @@ def resolve(session: Session, workspace_id: uuid.UUID, names: Names, *, at: date
         at: when the event happened: a number given up later still meant the earlier person then.
     """
     keys = names.keys()
-    found = _whose(session, workspace_id, keys, at)
+    found = whose(session, workspace_id, keys, at)
     contact_id = _leading(keys, found)
     if contact_id is None:
         return _create(session, workspace_id, names, keys, at)
@@ -84,10 +85,10 @@ def learn(
 ) -> None:
     """Add names by which a provider routes to a contact; one that is another's already stays there."""
     keys = Names(bsuid=bsuid).keys() + ([(IdentityKind.WA_ID, wa_id)] if wa_id else [])
-    found = _whose(session, workspace_id, keys, at)
+    found = whose(session, workspace_id, keys, at)
     for key in keys:
         if key not in found:
-            _add_identity(session, workspace_id, contact_id, key)
+            add_identity(session, workspace_id, contact_id, key)
 
 
 def change_identity(
@@ -101,20 +102,20 @@ def change_identity(
     old, new = before.keys(), after.keys()
     if not old and not new:
         return None
-    found, taken = _whose(session, workspace_id, old, at), _whose(session, workspace_id, new, at)
+    found, taken = whose(session, workspace_id, old, at), whose(session, workspace_id, new, at)
     contact_id = _leading(old, found) or _leading(new, taken)
     if contact_id is None:
         contact_id = _create(session, workspace_id, before, [], at)
     for key in new:
         if key not in taken:
-            _add_identity(session, workspace_id, contact_id, key)
+            add_identity(session, workspace_id, contact_id, key)
         elif taken[key] != contact_id:
             _flag(session, contact_id, taken[key])
     replaced = {kind for kind, _ in new}
     given_up = [key for key in old if key[0] in _RECYCLED and key[0] in replaced and key not in new]
     _gather(session, workspace_id, contact_id, [key for key in old if key not in new], found)
     for key in given_up:
-        _retire(session, workspace_id, contact_id, key, at)
+        retire(session, workspace_id, contact_id, key, at)
     return contact_id
 
 
@@ -143,17 +144,18 @@ def _set_reach(session: Session, condition: sa.ColumnElement[bool], at: datetime
     session.execute(statement.execution_options(synchronize_session=False))
 
 
-def _whose(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:
+def whose(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: datetime) -> dict[Key, uuid.UUID]:
     """Return who had which of these names. Whose a name becomes that nobody has, is decided by one at a time."""
     found = _find(session, workspace_id, keys, at)
     missing = [key for key in keys if key not in found]
     if missing:
-        _take_turns(session, workspace_id, missing)
+        take_turns(session, workspace_id, missing)
         found = _find(session, workspace_id, keys, at)
     return found
 
 
-def _take_turns(session: Session, workspace_id: uuid.UUID, keys: list[Key]) -> None:
+def take_turns(session: Session, workspace_id: uuid.UUID, keys: list[Key]) -> None:
+    """Wait until nobody else decides whose these names become; others wait until this transaction ends."""
     names = [f"{workspace_id}:{kind}:{value}" for kind, value in sorted(keys)]
     session.execute(_TURNS, {"names": names})
 
@@ -168,7 +170,7 @@ def _gather(
     """Let a contact have all of these names."""
     for key in keys:
         if key not in found:
-            _add_identity(session, workspace_id, contact_id, key)
+            add_identity(session, workspace_id, contact_id, key)
         elif found[key] != contact_id:
             _follow_phone(session, workspace_id, key, contact_id, found[key])
 
@@ -201,11 +203,12 @@ def _create(session: Session, workspace_id: uuid.UUID, names: Names, keys: list[
         )
     )
     for key in keys:
-        _add_identity(session, workspace_id, contact_id, key)
+        add_identity(session, workspace_id, contact_id, key)
     return contact_id
 
 
-def _add_identity(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key) -> None:
+def add_identity(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key) -> None:
+    """Give a contact a name that is nobody's; what its owner has refused before being erased is in force again."""
     kind, value = key
     statement = insert(Identity).values(
         id=new_id(), workspace_id=workspace_id, contact_id=contact_id, kind=kind, value=value
@@ -215,6 +218,7 @@ def _add_identity(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UU
             index_elements=["workspace_id", "kind", "value"], index_where=sa.text("retired_at IS NULL")
         )
     )
+    forgotten.recognise(session, workspace_id, [value])
 
 
 def _follow_phone(
@@ -245,7 +249,8 @@ def _flag(session: Session, contact_id: uuid.UUID, duplicate_of: uuid.UUID) -> N
     )
 
 
-def _retire(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key, at: datetime) -> None:
+def retire(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, key: Key, at: datetime) -> None:
+    """Take a name from a contact: from that moment on it may be somebody else's."""
     kind, value = key
     session.execute(
         sa.update(Identity)
@@ -273,7 +278,7 @@ def _update_profile(session: Session, contact_id: uuid.UUID, names: Names, at: d
     )
     session.execute(
         sa.update(Contact)
-        .where(Contact.id == contact_id, newer)
+        .where(Contact.id == contact_id, Contact.erased_at.is_(None), newer)
         .values(name=names.name, username=names.username, profile_at=at)
         .execution_options(synchronize_session=False)
     )

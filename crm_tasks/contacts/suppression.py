@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from crm_tasks.contacts import forgotten
 from crm_tasks.contacts.models import ConsentEvent, Identity, IdentityKind, Suppression, SuppressionScope
 from crm_tasks.core.db import now
 from crm_tasks.core.errors import FieldError, Invalid
@@ -124,7 +125,7 @@ def listed(
     """Return suppressions in force, the newest first."""
     query = sa.select(Suppression).where(Suppression.workspace_id == workspace_id, Suppression.active)
     if address is not None:
-        query = query.where(Suppression.address == _written(address))
+        query = query.where(Suppression.address.in_(forgotten.spellings(session, workspace_id, _written(address))))
     if before is not None:
         query = query.where(Suppression.id < before)
     return list(session.scalars(query.order_by(Suppression.id.desc()).limit(limit)))

@@ -95,6 +95,13 @@ class _Breaker:
             self.probe = now + PROBE
         return None
 
+    def permit(self, now: float, wanted: int) -> tuple[int, float]:
+        """Return how many of so many calls may go, and how long the others stay away."""
+        wait = self.before(now)
+        if wait is not None:
+            return 0, wait
+        return (1, ASK_AGAIN) if self.length else (wanted, 0.0)
+
     def report(self, now: float, ok: bool) -> None:
         """Count a call. One that began before the breaker opened, and ends after, says nothing new."""
         position = self.position(now)
@@ -142,9 +149,20 @@ def before(key: str) -> timedelta | None:
     return None if wait is None else timedelta(seconds=wait)
 
 
-def report(key: str, ok: bool) -> None:
-    """Tell how a call ended."""
-    _change(key, lambda breaker, now: breaker.report(now, ok))
+def permit(key: str, wanted: int) -> tuple[int, timedelta]:
+    """Ask for many calls at once: how many may go, and how long the others stay away. Every go wants a `report`."""
+    allowed, wait = _change(key, lambda breaker, now: breaker.permit(now, wanted))
+    return allowed, timedelta(seconds=wait)
+
+
+def report(key: str, *ends: bool) -> None:
+    """Tell how calls ended, in order: whether they were answered."""
+
+    def tell(breaker: _Breaker, now: float) -> None:
+        for ok in ends:
+            breaker.report(now, ok)
+
+    _change(key, tell)
 
 
 def state(key: str) -> State:

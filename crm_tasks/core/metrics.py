@@ -16,6 +16,7 @@ COUNTERS = {
     "rings": "Celery messages published",
     "rings_failed": "Celery messages that could not be published; the scheduler rings again",
     "rings_dropped": "Rings left to the scheduler because the buffer was full",
+    "rings_left": "Rings left to the scheduler because others of their queue wait",
     "rings_empty": "Celery messages that found nothing to claim",
     "rings_foreign": "Celery messages without a row in the ledger: never run",
     "rings_lost": "Rings that had vanished from the broker and were rung again",

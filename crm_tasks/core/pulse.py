@@ -36,8 +36,9 @@ _BEAT = "UPDATE processes SET seen_at = now(), counters = %s, running = %s WHERE
 _STOP = "UPDATE processes SET stopped_at = now(), seen_at = now(), counters = %s WHERE id = %s"
 _RENEW = """
     UPDATE jobs SET lease_until = now() + make_interval(secs => %s)
-    FROM unnest(%s::uuid[], %s::int[]) AS mine(id, claim_no)
-    WHERE jobs.id = mine.id AND jobs.claim_no = mine.claim_no AND jobs.state = 'running'
+    FROM (SELECT j.id FROM jobs j JOIN unnest(%s::uuid[], %s::int[]) AS m(id, claim_no) USING (id)
+          WHERE j.claim_no = m.claim_no AND j.state = 'running' ORDER BY j.id FOR UPDATE OF j) AS mine
+    WHERE jobs.id = mine.id
     RETURNING jobs.id, jobs.claim_no
 """
 

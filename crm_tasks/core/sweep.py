@@ -5,6 +5,7 @@ Mark rung, commit, publish, in this order: a worker that is rung before the comm
 
 import random
 import uuid
+from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from celery import current_app
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
-from crm_tasks.core import db, metrics
+from crm_tasks.core import db, fair, metrics
 from crm_tasks.core.errors import Transient
 from crm_tasks.core.fingerprint import fingerprint, record
 from crm_tasks.core.holds import BATCH, active
@@ -26,8 +27,7 @@ from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
 
-# At most so many rings of a queue are out and not yet heard: the broker stays small however much waits.
-RUNG_AT_ONCE = 2_000
+RUNG_AT_ONCE = fair.MOST
 LOST_AT_ONCE = 1_000
 # A ring that the broker does not have is lost after 5 s, then 10 s, … up to 320 s, as often as it was rung in vain.
 LOST_AFTER = 5.0
@@ -44,9 +44,15 @@ _PICK = sa.text(f"""
             WHERE {_DUE} AND (priority, {LANE}) > (lanes.priority, lanes.lane)
             ORDER BY priority, {LANE} LIMIT 1) AS further
     )
-    SELECT due.id, due.task, due.priority, due.workspace_id, due.scopes
-    FROM lanes, LATERAL (
-        SELECT j.id, j.task, j.priority, j.workspace_id, j.scopes, j.run_at,
+    SELECT due.id, due.task, due.priority, due.workspace_id, due.scopes, due.lane,
+           due.began + due.turn / due.weight AS clock
+    FROM lanes
+    -- The one thing that the ledger asks of a table that is not its own: what share a workspace has.
+    LEFT JOIN workspaces w ON w.id = lanes.lane
+    LEFT JOIN unnest(cast(:lanes AS uuid[]), cast(:clocks AS float8[])) AS known(lane, clock) USING (lane),
+    LATERAL (
+        SELECT j.id, j.task, j.priority, j.workspace_id, j.scopes, j.run_at, lanes.lane,
+               coalesce(w.weight, 1)::float8 AS weight, coalesce(known.clock, :now)::float8 AS began,
                row_number() OVER (ORDER BY j.run_at, j.id) AS turn
         FROM (SELECT * FROM jobs j
               WHERE j.queue = :queue AND j.state = 'queued' AND j.rung_at IS NULL AND j.held_by IS NULL
@@ -59,10 +65,11 @@ _PICK = sa.text(f"""
                                                     AND e.held_by IS NULL))))
               ORDER BY j.run_at LIMIT :room) AS j
     ) AS due
-    ORDER BY due.priority, due.turn, due.run_at LIMIT :room
+    ORDER BY due.priority, clock, due.run_at LIMIT :room
 """)  # noqa: S608  only names of columns are formatted in
+# The first ring since it was last heard (or given up): a job that was put off often is as soon missed as a new one.
 _MARK = sa.text("""
-    UPDATE jobs SET rung_at = now(), rings = rings + 1
+    UPDATE jobs SET rung_at = now(), rings = 1
     WHERE id IN (SELECT id FROM jobs WHERE id = ANY(:ids) AND state = 'queued' AND rung_at IS NULL AND held_by IS NULL
                  ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id, task, queue, priority
@@ -79,7 +86,11 @@ _RING_AGAIN = sa.text("""
                  ORDER BY id FOR UPDATE SKIP LOCKED)
     RETURNING id, task, queue, priority
 """)
-_UNRUNG_COUNT = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND rung_at IS NOT NULL")
+_RUNG_COUNT = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'queued' AND rung_at IS NOT NULL")
+_HANDS = sa.text("""
+    SELECT coalesce(sum(concurrency), 0) FROM processes
+    WHERE kind = 'worker' AND stopped_at IS NULL AND seen_at > now() - :lease AND :queue = ANY(queues)
+""")
 _RUNNING_COUNT = sa.text("SELECT count(*) FROM jobs WHERE queue = :queue AND state = 'running'")
 _EXPIRED = sa.text("""
     SELECT j.id, j.task, j.queue, j.args, j.claim_no, j.crashes, j.worker, p.stopped_at IS NOT NULL AS stopped
@@ -111,34 +122,55 @@ class LostLease(Transient):
 # --- ringing -----------------------------------------------------------------------------------------------------
 
 
-def ring_due(queue: Queue) -> bool:
-    """Ring what is due in a queue, by priority, then each workspace in turn; True if there may be more."""
-    picked_all = False
+_windows: dict[Queue, fair.Window] = defaultdict(fair.Window)
+_turns: dict[Queue, fair.Turns] = defaultdict(fair.Turns)
+
+
+def ring_due(queue: Queue, *, at_once: int | None = None) -> bool:
+    """Ring what is due in a queue, by priority, then each workspace in its turn; True if there may be more.
+
+    Args:
+        at_once: how many rings may be out, instead of what is heard between two turns.
+    """
+    window, turns, picked_all = _windows[queue], _turns[queue], False
     for _ in range(10):
         with db.transaction() as session:
-            room = _room(session, queue)
+            room = _room(session, queue, window) if at_once is None else at_once - _rung(session, queue)
             if room <= 0:
                 return False
             holds = _active_holds(session)
-            picks = session.execute(_PICK, {"queue": queue, "room": max(room, BATCH) if holds else room}).all()
+            wanted_at_most = max(room, BATCH) if holds else room
+            picks = session.execute(_PICK, {"queue": queue, "room": wanted_at_most, **turns.values()}).all()
             held = {pick.id: hold for pick in picks if (hold := _hold_on(pick, queue, holds))}
             _mark_held(session, held)
-            wanted = [pick.id for pick in picks if pick.id not in held][:room]
-            rings = _marked(session, _MARK, wanted)
+            wanted = [pick for pick in picks if pick.id not in held][:room]
+            rings = _marked(session, _MARK, [pick.id for pick in wanted])
         _publish(rings)
-        picked_all = len(wanted) == room
+        turns.took([(pick.lane, pick.clock) for pick in wanted])
+        window.filled = picked_all = len(wanted) == room
         if not held or picked_all:
             break
     return picked_all
 
 
-def _room(session: Session, queue: Queue) -> int:
-    rung: int = session.scalar(_UNRUNG_COUNT, {"queue": queue})
+def forget() -> None:
+    """Forget whose turn it was and how much was heard, as a new scheduler does not know it."""
+    _windows.clear()
+    _turns.clear()
+
+
+def _room(session: Session, queue: Queue, window: fair.Window) -> int:
+    rung = _rung(session, queue)
     cap = settings().queues[queue].concurrency
     if cap is None:
-        return RUNG_AT_ONCE - rung
+        hands: int = session.scalar(_HANDS, {"queue": queue, "lease": settings().lease})
+        return window.room(rung, hands)
     running: int = session.scalar(_RUNNING_COUNT, {"queue": queue})
     return cap - running - rung
+
+
+def _rung(session: Session, queue: Queue) -> int:
+    return session.scalar(_RUNG_COUNT, {"queue": queue}) or 0
 
 
 def _active_holds(session: Session) -> dict[str, str]:

@@ -24,9 +24,9 @@ from crm_tasks.core.errors import BadArguments, Cancelled, LeaseLost, NotFound, 
 from crm_tasks.core.jobs import claim as claims
 from crm_tasks.core.jobs import registry
 from crm_tasks.core.jobs.claim import Claim
-from crm_tasks.core.jobs.enqueue import current_parent, current_trace, enqueue
+from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.core.log import bound, get_logger
+from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import queue_of
 
 log = get_logger(__name__)
@@ -170,20 +170,12 @@ def progress(done: int, total: int | None = None, note: str = "") -> None:
 
 
 def _run(task: CRMTask, claim: Claim, beat: pulse.Pulse) -> None:
-    tokens = (
-        claims.current.set(claim),
-        current_parent.set(claim.id),
-        current_trace.set(claim.trace_id or claim.id),
-    )
     beat.track(claim)
     try:
-        with bound(job_id=str(claim.id), task=claim.task, trace_id=str(claim.trace_id or claim.id)):
+        with claims.acting_for(claim):
             _outcome(task, claim)
     finally:
         beat.untrack(claim)
-        claims.current.reset(tokens[0])
-        current_parent.reset(tokens[1])
-        current_trace.reset(tokens[2])
 
 
 def _outcome(task: CRMTask, claim: Claim) -> None:

@@ -8,16 +8,22 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.email.service import receive as receiving
 from crm_tasks.email.service import sending
 from crm_tasks.messages.service import receive as events
-from crm_tasks.messages.service import sending as messages
+from crm_tasks.messages.service import results
+from crm_tasks.messages.service.sending import Begun, Wish
 from crm_tasks.messages.tasks import deliver
 
 log = get_logger(__name__)
 
 
-@app.task(name="email.send", follow=messages.follow)
+@app.task(name="email.send", follow=results.follow)
 def send(message_id: str) -> None:
     """Send one e-mail."""
-    deliver(uuid.UUID(message_id), begin=sending.begin, also=sending.refused)
+    deliver(uuid.UUID(message_id), begin=_begin, also=sending.refused)
+
+
+def _begin(wish: Wish) -> Begun:
+    with db.transaction() as session:
+        return sending.begin(session, wish.message_id, wish.claim, wish.start)
 
 
 @app.task(name="email.receive")

@@ -137,6 +137,10 @@ RANK = {
 }
 
 
+# The content of a message whose words were taken out with everything else of its person.
+ERASED = {"erased": True}
+
+
 class Message(Base):
     """One message of a conversation. Reactions, edits and deletions are rows too: they say what they target."""
 
@@ -199,6 +203,8 @@ class Message(Base):
         state_check("category", Category),
         sa.Index("uq_messages_provider_id", "channel_id", "provider_id", unique=True),
         sa.Index("ix_messages_history", "conversation_id", "occurred_at", "id"),
+        # All of one person, also in groups: for who is removed or erased.
+        sa.Index("ix_messages_contact_id", "contact_id", "id", postgresql_where=sa.text("contact_id IS NOT NULL")),
         sa.Index(
             "ix_messages_target",
             "channel_id",

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
@@ -12,18 +12,22 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.celery import app
 from crm_tasks.core import db, pace
+from crm_tasks.core.combine import Combiner
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
+from crm_tasks.core.jobs import claim as claims
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record, until_stored
 from crm_tasks.media.service import fetching, uploading
-from crm_tasks.messages.service import attachments, reading, sending
+from crm_tasks.messages.service import attachments, reading, results, sending
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.messages.service.pacing import MARK_AHEAD, Start
+from crm_tasks.messages.service.results import Answered
+from crm_tasks.messages.service.sending import Wish
 from crm_tasks.providers import http
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
@@ -32,7 +36,7 @@ from crm_tasks.templates import sync as template_sync
 from crm_tasks.workspaces import credentials
 
 log = get_logger(__name__)
-Begin = Callable[[Session, uuid.UUID, Claim, Start | None], sending.Order | Start | Snooze | attachments.Uploads | None]
+Begin = Callable[[Wish], sending.Begun]
 Also = Callable[[Session, sending.Order, Refusal], None]
 
 
@@ -68,54 +72,83 @@ def _receive_alone(event_id: uuid.UUID) -> None:
         db.retrying(receiving.quarantine, event_id, f"{type(error).__name__}: {db.reason(error)}")
 
 
-@app.task(name="messages.send", follow=sending.follow)
+# --- out: a worker's threads send together, each its own message --------------------------------------------------
+
+
+def _begin_many(wishes: Sequence[Wish]) -> list[Any]:
+    with transaction() as session:
+        return sending.begin_many(session, wishes)
+
+
+def _record_many(answers: Sequence[Answered]) -> list[None]:
+    wanted = [each.claim for each in answers]
+    try:
+        with transaction() as session:
+            results.record_many(session, answers)
+            claims.finish_many(session, wanted)
+    except BaseException:
+        for claim in wanted:
+            claim.finished = False
+        raise
+    results.heard(answers)
+    return [None] * len(answers)
+
+
+_begun: Combiner[Wish, sending.Begun] = Combiner(_begin_many, name="begin", at_most=50)
+_recorded: Combiner[Answered, None] = Combiner(_record_many, name="record", at_most=50)
+
+
+@app.task(name="messages.send", follow=results.follow)
 def send(message_id: str) -> None:
     """Send one message."""
     deliver(uuid.UUID(message_id))
 
 
-def deliver(wanted: uuid.UUID, *, begin: Begin = sending.begin, also: Also | None = None) -> None:
+def deliver(wanted: uuid.UUID, *, begin: Begin = _begun.ask, also: Also | None = None) -> None:
     """Send one message by the job at hand. The provider is called with no transaction open.
 
     Args:
-        begin: takes the last look and marks the message, as `sending.begin` does.
+        begin: takes the last look and marks the message, as `sending.begin_many` does.
         also: what a room keeps of a clear no beside the rest.
     """
     claim = job()
     order = _begin(wanted, claim, begin)
     if order is None:
         return
-    if isinstance(order, Snooze):
-        raise order
     if not order.start.wait():
         raise Snooze(timedelta(seconds=1), "its slot was lost, and no other was near", code="slot_lost")
     if not claim.holds_for(http.longest()):
         raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    result = order.provider.send(order.sender, order.message)
-    if isinstance(result, Refusal):
-        outcome = until_stored(partial(db.retrying, _refused, order, claim, result, also))
-        sending.heard(order, result)
+    answered = Answered(order, claim, order.provider.send(order.sender, order.message))
+    if isinstance(answered.result, Refusal):
+        outcome = until_stored(partial(db.retrying, _refused, answered, also))
+        results.heard([answered])
         raise outcome
-    record(lambda session: sending.record(session, wanted, result))
-    sending.heard(order, result)
+    until_stored(partial(_recorded.ask, answered))
 
 
-def _refused(session: Session, order: sending.Order, claim: Claim, no: Refusal, also: Also | None) -> Outcome:
-    outcome = sending.refused(session, uuid.UUID(order.message.id), claim, no, sender=order.sender)
+def _refused(session: Session, answered: Answered, also: Also | None) -> Outcome:
+    order, no = answered.order, answered.result
+    assert isinstance(no, Refusal)
+    outcome = results.refused(session, answered.message_id, answered.claim, no, sender=order.sender)
     if also is not None:
         also(session, order, no)
     return outcome
 
 
-def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order | Snooze | None:
+def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order | None:
     """Mark a message as `sending`; before that, bring its files to a provider that does not know them, and wait for
     its slot.
+
+    Raises:
+        Outcome: it is not sent, or not now.
     """
     start: Start | None = None
     while True:
         try:
-            with transaction() as session:
-                order = begin(session, message_id, claim, start)
+            order = begin(Wish(message_id, claim, start))
+            if isinstance(order, Snooze):
+                raise order
         except BaseException:
             if start is not None:
                 pace.give_back(start.slot)
@@ -125,7 +158,7 @@ def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order |
             time.sleep(max(0.0, start.left - MARK_AHEAD / 2))
             continue
         if not isinstance(order, Uploads):
-            if start is not None and not isinstance(order, sending.Order):
+            if start is not None and order is None:
                 pace.give_back(start.slot)
             return order
         for upload in order:

@@ -47,10 +47,9 @@ def _lost_rings_are_repeated(session: Session, _grace: timedelta) -> Iterator[st
     late = session.execute(sa.text(_LATE), {"long": _LONG}).all()
     rung = {queue: sweep.at_broker(queue) for queue in {job.queue for job in late}}
     for job in late:
-        # Behind a full list or a cap a job may wait for long.
-        waits = len(rung[job.queue]) >= sweep.RUNG_AT_ONCE or (
-            job.rung_at is None and settings().queues[job.queue].concurrency is not None
-        )
+        # Behind others that are rung or a cap a job may wait for long.
+        capped = settings().queues[job.queue].concurrency is not None
+        waits = len(rung[job.queue]) >= sweep.RUNG_AT_ONCE or (job.rung_at is None and bool(rung[job.queue] or capped))
         if not waits and str(job.id) not in rung[job.queue]:
             yield f"{job.id} ({job.task}) is due and was last rung {job.rung_at or 'never'}"
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import islice
 
 from crm_tasks.core import db
-from crm_tasks.prove import broker, conversations, events, ledger, outside, webhooks
+from crm_tasks.prove import broker, campaigns, conversations, events, ledger, outside, webhooks
 from crm_tasks.prove.invariant import SETTLED, Finding, Invariant
 
 _MOST = 1_000
@@ -13,7 +13,8 @@ _MOST = 1_000
 
 def everything(sandbox: str | None = None) -> tuple[Invariant, ...]:
     """Return all invariants; with a sandbox's URL, also those between us and its log."""
-    own = ledger.INVARIANTS + broker.INVARIANTS + events.INVARIANTS + conversations.INVARIANTS + webhooks.INVARIANTS
+    rooms = (ledger, broker, events, conversations, campaigns, webhooks)
+    own = tuple(invariant for room in rooms for invariant in room.INVARIANTS)
     return own + (outside.invariants(sandbox) if sandbox else ())
 
 

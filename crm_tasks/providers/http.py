@@ -61,19 +61,20 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
         NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
     """
     end = time.monotonic() + (timeout or longest())
-    for delay in (*_delays(), None):
+    for delay in (*retry_delays(), None):
         try:
             return exchange(_session(), method, url, end=end, **options)
         except NotSent as error:
             if delay is None or time.monotonic() + delay >= end:
                 raise
             metrics.count("http_retries")
-            log.warning("http.retry", host=_host(url), reason=str(error), delay=delay)
+            log.warning("http.retry", host=host_of(url), reason=str(error), delay=delay)
             time.sleep(delay)
     raise AssertionError("unreachable")
 
 
-def _host(url: str) -> str | None:
+def host_of(url: str) -> str | None:
+    """Return the host of an address, which a log line may name."""
     try:
         return urllib3.util.parse_url(url).host
     except ValueError:
@@ -85,7 +86,8 @@ def longest() -> float:
     return settings().http_timeout
 
 
-def _delays() -> tuple[float, ...]:
+def retry_delays() -> tuple[float, ...]:
+    """Return the pauses before each further try of a request that cannot have left, in seconds."""
     config = settings()
     last = config.http_retry_delays[-1]
     return tuple((config.http_retry_delays + (last,) * config.http_retries)[: config.http_retries])

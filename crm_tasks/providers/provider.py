@@ -3,7 +3,7 @@
 A send has three results: accepted, refused, or nobody knows. `registry.py` names the providers there are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -160,6 +160,7 @@ class Provider:
 
     Args:
         send: sends one message, once; with no transaction open.
+        send_async: the same on the event loop of `loop`, for broadcasts; without it they use threads.
         verify: says whether a callback is the provider's.
         parse: reads the body of a callback that was verified; may raise `Malformed`.
         mark_read: tells a person that a message (by its provider id) was read, maybe also that somebody types; raises
@@ -181,6 +182,7 @@ class Provider:
     types: Sequence[str]
     needs: Sequence[Need]
     send: Callable[[Sender, Outgoing], Result]
+    send_async: Callable[[Sender, Outgoing], Awaitable[Result]] | None = None
     verify: Callable[[Sender, Callback], bool] | None = None
     parse: Callable[[bytes], list[Report | Inbound]] | None = None
     mark_read: MarkRead | None = None

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.config import Settings, settings
 from crm_tasks.core import db, log, migrate
-from crm_tasks.stack import announce, environment, home
+from crm_tasks.stack import announce, demo, environment, home
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces import users
-from crm_tasks.workspaces.models import Channel, User, Workspace
+from crm_tasks.workspaces.models import User, Workspace
 
 ADMIN = "admin@example.com"
 
@@ -36,7 +36,7 @@ def _addresses(config: Settings) -> dict[str, Any]:
     return {
         "web_url": environment.web_url(config),
         "flower_url": f"http://127.0.0.1:{config.flower_port}",
-        "sandbox_url": f"http://127.0.0.1:{config.sandbox_port}" if config.uses_sandbox else None,
+        "sandbox_url": demo.address(config) if config.uses_sandbox else None,
         "flower_user": config.flower_user,
         "flower_password": config.flower_password,
     }
@@ -46,7 +46,7 @@ def _make(session: Session) -> dict[str, Any] | None:
     """Make the first user and the demo workspace if the database has none; return their secrets."""
     config = settings()
     if config.uses_sandbox:
-        _move_channel(session, config)
+        demo.move(session, config, announce.read(config.home))
     if session.scalar(sa.select(sa.func.count()).select_from(User)):
         return None
     workspace = session.scalar(sa.select(Workspace).limit(1)) or workspaces.create(session, "Demo")
@@ -59,48 +59,7 @@ def _make(session: Session) -> dict[str, Any] | None:
         "api_key": key,
         "workspace_id": str(workspace.id),
     }
-    return made | _demo_channel(session, workspace, config) if config.uses_sandbox else made
-
-
-def _demo_channel(session: Session, workspace: Workspace, config: Settings) -> dict[str, Any]:
-    query = sa.select(Channel).where(Channel.phone_number_id == config.sandbox_phone_number_id)
-    channel = session.scalar(query) or workspaces.add_channel(
-        session,
-        workspace.id,
-        workspaces.NewChannel(
-            kind="whatsapp",
-            name="Sandbox",
-            values={
-                "phone_number_id": config.sandbox_phone_number_id,
-                "waba_id": config.sandbox_waba_id,
-                "access_token": config.sandbox_access_token,
-                "app_secret": config.sandbox_app_secret,
-                "verify_token": config.sandbox_verify_token,
-            },
-            display_phone_number=config.sandbox_display_phone_number,
-            base_url=_sandbox_address(config),
-        ),
-    )
-    return {
-        "channel_id": str(channel.id),
-        "phone_number_id": config.sandbox_phone_number_id,
-        "waba_id": config.sandbox_waba_id,
-        "access_token": config.sandbox_access_token,
-        "app_secret": config.sandbox_app_secret,
-        "verify_token": config.sandbox_verify_token,
-    }
-
-
-def _move_channel(session: Session, config: Settings) -> None:
-    session.execute(
-        sa.update(Channel)
-        .where(Channel.phone_number_id == config.sandbox_phone_number_id)
-        .values(base_url=_sandbox_address(config))
-    )
-
-
-def _sandbox_address(config: Settings) -> str:
-    return f"http://127.0.0.1:{config.sandbox_port}"
+    return made | demo.channels(session, workspace, config) if config.uses_sandbox else made
 
 
 if __name__ == "__main__":

@@ -55,9 +55,10 @@ def check(session: Session, channel: Channel, content: dict[str, Any]) -> Templa
     return template
 
 
-def state_of(session: Session, channel: Channel, name: str, language: str) -> DomainError | None:
-    """Return why a template may not be sent, ready to be raised or kept; None if nothing is known against it."""
-    return _against(session, channel, name, language, find(session, channel, name, language))
+def seen(session: Session, channel: Channel, name: str, language: str) -> tuple[Template | None, DomainError | None]:
+    """Return a template, and why it may not be sent: nothing if nothing is known against it."""
+    template = find(session, channel, name, language)
+    return template, _against(session, channel, name, language, template)
 
 
 def find(session: Session, channel: Channel, name: str, language: str) -> Template | None:
@@ -78,6 +79,9 @@ def _against(
     languages = _languages(session, channel)
     if not languages:
         return None
+    if language in languages.get(name, ()):  # the list came in between the two looks
+        found = find(session, channel, name, language)
+        return None if found is None or found.sendable else _refusal(found)
     if known := sorted(languages.get(name, ())):
         where, remedy = "template.language.code", f"There is {name} in {', '.join(known)}."
     else:

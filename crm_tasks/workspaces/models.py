@@ -24,7 +24,13 @@ class Workspace(Base):
     # Since when customers are answered by the language model; not at all if there is no moment.
     auto_reply_since: Mapped[Moment | None]
     auto_reply_prompt: Mapped[str | None]
+    # How large a share of the workers it gets while others have work too: 2 is twice that of 1.
+    weight: Mapped[int] = mapped_column(sa.SmallInteger, server_default="1")
+    # What the addresses of erased people who had opted out are hashed with; none until somebody is erased.
+    suppression_key: Mapped[str | None] = mapped_column(Encrypted)
     created_at: Mapped[CreatedAt]
+
+    __table_args__ = (sa.CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),)
 
 
 class UnknownPolicy(StrEnum):

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any
 
 import phonenumbers
@@ -33,6 +34,20 @@ def e164(number: str, region: str) -> str:
         remedy = "Write it with its country, such as +14155550123."
         raise Invalid(f"{number[:40]!r} is not a phone number.", fields=[FieldError("to", remedy, "bad_phone_number")])
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+@lru_cache(maxsize=10_000)
+def country(number: str) -> str | None:
+    """Return the country of an E.164 number as ISO 3166 alpha-2; None if it is of none, such as a satellite phone's."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None
+    sharing = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ())
+    found = sharing[0] if len(sharing) == 1 else phonenumbers.region_code_for_number(parsed)
+    # A number that its own country does not know is still of the country whose code it has.
+    found = found or (sharing[0] if sharing else None)
+    return None if found == "001" else found
 
 
 def _is_possible(parsed: Any) -> bool:

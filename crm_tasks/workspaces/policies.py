@@ -1,13 +1,14 @@
 """Rules of a workspace about its messages: quiet hours, caps, prices, stop words; and who set them."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import marshmallow as ma
 import sqlalchemy as sa
+from phonenumbers import SUPPORTED_REGIONS
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -98,8 +99,22 @@ class Keywords(ma.Schema):
 
 
 # `sms` is a price of every part, `whatsapp_marketing` one of every message of that category.
+_EACH = {name: ma.fields.Float(validate=ma.validate.Range(0, 1e6)) for name in _PRICED}
+_OF_COUNTRY = ma.Schema.from_dict(dict(_EACH), name="PricesOfCountry")
+
+
+def _is_country(code: str) -> None:
+    if code not in SUPPORTED_REGIONS:
+        raise ma.ValidationError(f"There is no country {code[:8]!r}: use two capital letters, such as DE.")
+
+
+# Providers charge by the country of the recipient; what a country has no price for costs what it does elsewhere.
 _PRICES = ma.Schema.from_dict(
-    {name: ma.fields.Float(validate=ma.validate.Range(0, 1e6)) for name in _PRICED}, name="Prices"
+    {
+        **_EACH,
+        "countries": ma.fields.Dict(keys=ma.fields.String(validate=_is_country), values=ma.fields.Nested(_OF_COUNTRY)),
+    },
+    name="Prices",
 )
 
 SCHEMAS: dict[str, type[ma.Schema]] = {
@@ -112,9 +127,21 @@ SCHEMAS: dict[str, type[ma.Schema]] = {
 }
 
 
+def price(prices: Mapping[str, Any], country: str | None, medium: str, category: str) -> float | None:
+    """Return what one message (of SMS: one part) costs in a country, by the rule `prices`; None without a price."""
+    tables = (prices.get("countries", {}).get(country, {}), prices)
+    names = (f"{medium}_{category}", medium)
+    return next((table[name] for table in tables for name in names if name in table), None)
+
+
 def listed(session: Session, workspace_id: uuid.UUID) -> list[Policy]:
     """Return the rules of a workspace."""
     return list(session.scalars(sa.select(Policy).where(Policy.workspace_id == workspace_id).order_by(Policy.name)))
+
+
+def of_workspaces(session: Session, workspace_ids: Collection[uuid.UUID]) -> list[Policy]:
+    """Return the rules of several workspaces."""
+    return list(session.scalars(sa.select(Policy).where(Policy.workspace_id.in_(workspace_ids))))
 
 
 def put(session: Session, workspace_id: uuid.UUID, name: str, value: Mapping[str, Any], *, actor: str) -> Policy:

@@ -28,6 +28,7 @@ log = get_logger(__name__)
 KEY_PREFIX = "crm_"
 # Characters of one value of a channel; what is no secret may be in an index.
 MOST_VALUE, MOST_SECRET = 500, 10_000
+MOST_WEIGHT = 100
 
 
 # --- workspaces --------------------------------------------------------------------------------------------------
@@ -48,6 +49,21 @@ def create(session: Session, name: str, *, region: str = "US") -> Workspace:
     workspace = Workspace(name=name.strip(), region=region.upper())
     session.add(workspace)
     session.flush()
+    return workspace
+
+
+def set_weight(session: Session, workspace_id: uuid.UUID, weight: int, *, actor: str) -> Workspace:
+    """Give a workspace its share of the workers while others have work too.
+
+    Raises:
+        NotFound: there is none of this id. Invalid: not 1 to 100.
+    """
+    if not 1 <= weight <= MOST_WEIGHT:
+        error = FieldError("weight", f"Use a whole number from 1 to {MOST_WEIGHT}; 2 is twice the share of 1.")
+        raise Invalid("This is no weight.", fields=[error])
+    workspace = get(session, workspace_id)
+    workspace.weight = weight
+    log.info("workspace.weight", workspace_id=str(workspace.id), weight=weight, actor=actor)
     return workspace
 
 
@@ -289,13 +305,24 @@ def rotate_credentials(
     return found
 
 
+# Also of a room above this one: what an erasure still looks for.
+_ENCRYPTED = (("channels", "credentials"), ("workspaces", "suppression_key"), ("erasures", "wanted"))
+
+
 def reencrypt(session: Session) -> int:
-    """Encrypt every credential with the first of ENCRYPTION_KEYS, so that an older one can be taken out."""
-    table = sa.table("channels", sa.column("id"), sa.column("credentials", sa.LargeBinary))
-    rows = session.execute(sa.select(table.c.id, table.c.credentials).with_for_update()).all()
-    for channel_id, token in rows:
-        session.execute(sa.update(table).where(table.c.id == channel_id).values(credentials=crypto.rotated(token)))
-    return len(rows)
+    """Encrypt every secret of workspaces and channels with the first of ENCRYPTION_KEYS, so that an older one can be
+    taken out.
+    """
+    found = 0
+    for name, column in _ENCRYPTED:
+        table = sa.table(name, sa.column("id"), sa.column(column, sa.LargeBinary))
+        rows = session.execute(
+            sa.select(table.c.id, table.c[column]).where(table.c[column].is_not(None)).with_for_update()
+        )
+        for row_id, token in rows.all():
+            session.execute(sa.update(table).where(table.c.id == row_id).values({column: crypto.rotated(token)}))
+            found += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
-    tags = sa.Column("tags", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
-    updated_at = sa.Column(
-        "updated_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False
+    op.add_column(
+        "contacts", sa.Column("tags", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False)
     )
-    op.add_column("contacts", tags)
     op.add_column("contacts", sa.Column("external_id", sa.Text(), nullable=True))
     op.add_column("contacts", sa.Column("assigned_to", sa.Uuid(), nullable=True))
     op.add_column("contacts", sa.Column("import_id", sa.Uuid(), nullable=True))
-    op.add_column("contacts", updated_at)
+    op.add_column(
+        "contacts",
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("crm_now()"), nullable=False),
+    )
     op.add_column("contacts", sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(
         "uq_contacts_external_id",

@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0013_imports"
-down_revision = "0011_contacts"
+down_revision = "0012_segments"
 branch_labels = None
 depends_on = None
 

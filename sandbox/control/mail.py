@@ -15,6 +15,7 @@ from sandbox.mail.contents import contents
 from sandbox.mail.mailbox import KEPT, Mail
 from sandbox.mail.replies import WORDS
 from sandbox.sender import Posting, new_session, plain, send
+from sandbox.updates import signature
 
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _FEEDBACK = ("abuse", "fraud", "virus", "other", "not-spam")
@@ -119,7 +120,8 @@ def _handed_out(given: Json, message: bytes) -> Response:
     """Answer with a message, or tell what the address answered to which it was posted."""
     if not given.get("url"):
         return Response(message, mimetype="message/rfc822")
-    posting = Posting(url(given, "url"), message, {"Content-Type": "message/rfc822"})
+    headers = {"Content-Type": "message/rfc822", "X-Signature-256": signature(world().accounts.email.secret, message)}
+    posting = Posting(url(given, "url"), message, headers)
     try:
         with new_session() as session:
             got = send(session, posting, world().limits.webhook_timeout)

@@ -296,4 +296,4 @@ def test_a_hundred_thousand_held_jobs_cost_the_scheduler_nothing(hundred_thousan
         db.retrying(holds.let_go)
         assert held() == left
     tick()
-    assert len(rung()) == sweep.RUNG_AT_ONCE
+    assert 0 < len(rung()) <= sweep.RUNG_AT_ONCE

@@ -169,14 +169,28 @@ def test_the_ringers_buffer_is_bounded_and_what_does_not_fit_is_counted(empty: N
     assert eventually(lambda: manager().ping("broker"))
 
 
-def test_above_its_backlog_a_queue_is_left_to_the_scheduler(empty: None, monkeypatch) -> None:
-    monkeypatch.setattr(ring, "BACKLOG", 50)
-    many(60)
-    assert len(rung()) == 60  # one batch, taken when the list was empty
-    eventually(lambda: ring._ringer()._unheard("messages") >= 50)
-    late = many(5)
-    assert len(rung()) == 60
-    assert [row.rung_at for row in jobs() if row.id in late] == [None] * 5
+def test_above_its_backlog_a_queue_is_left_to_the_scheduler(empty: None) -> None:
+    first = many(ring.BACKLOG + 8)
+    assert rung() == [str(job_id) for job_id in first[: ring.BACKLOG]]
+    late = [*first[ring.BACKLOG :], *(new() for _ in range(5))]
+    assert len(rung()) == ring.BACKLOG
+    assert [row.rung_at for row in jobs() if row.id in late] == [None] * len(late)
+
+
+def test_a_process_rings_again_once_its_queue_is_short(empty: None) -> None:
+    many(ring.BACKLOG)
+    new()
+    assert len(rung()) == ring.BACKLOG
+    manager().client("broker").flushall()
+    wanted = eventually(lambda: job_id if (job_id := str(new())) in rung() else None, "rung at once again")
+    assert wanted in rung()
+
+
+def test_of_long_jobs_hardly_more_are_rung_at_once_than_workers_take(empty: None) -> None:
+    for _ in range(6):
+        new("imports.test_nap", args={"seconds": 0.0})
+        assert ring.flush(10)
+    assert len(rung("imports")) == ring.BACKLOG_LONG
 
 
 def test_a_broker_that_refuses_costs_the_caller_nothing_and_the_row_says_unrung(empty: None) -> None:

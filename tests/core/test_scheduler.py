@@ -11,11 +11,12 @@ import pytest
 
 from crm_tasks.config import settings
 from crm_tasks.core import db, overview, scheduler, sweep
+from crm_tasks.core.jobs import claim as claims
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.redis import manager
 from crm_tasks.core.scheduler import Chore, LedgerScheduler
-from tests.core.ledger import execute, job, new, rung, stopped, take, unrung, update, valkey_pid
+from tests.core.ledger import execute, job, new, ring_now, rung, stopped, take, unrung, update, valkey_pid
 from tests.harness import eventually
 
 LEASE = 45.0
@@ -120,6 +121,17 @@ def test_a_ring_that_the_broker_forgot_is_rung_again_at_growing_intervals(empty:
         assert lost(job_id, seconds=wait - 1) == 0
         assert lost(job_id, seconds=wait + 1) == 1
         assert (rung(), job(job_id).rings) == ([str(job_id)], rings + 1)
+
+
+def test_a_lost_ring_is_missed_as_soon_however_often_the_job_was_heard_and_put_off_before(empty: None) -> None:
+    job_id = new()
+    for _ in range(7):
+        with db.transaction() as session:
+            claims.leave(session, take(job_id), claims.Leave(JobState.QUEUED))
+        ring_now(job_id)
+    manager().client("broker").flushall()
+    assert lost(job_id, seconds=11) == 1
+    assert rung() == [str(job_id)]
 
 
 def test_what_is_held_delayed_or_over_is_not_taken_for_lost(empty: None) -> None:

@@ -8,7 +8,7 @@ import crm_tasks.celery  # noqa: F401  its tasks are what can be enqueued
 from crm_tasks.core import db
 from crm_tasks.email.service import accept, receive
 from crm_tasks.messages.models import Category, Message, MessageState
-from crm_tasks.messages.service import ingest, sending
+from crm_tasks.messages.service import ingest, results
 from crm_tasks.messages.service.outbox import NewMessage
 from crm_tasks.providers.provider import Accepted
 from crm_tasks.workspaces import service as workspaces
@@ -59,7 +59,7 @@ def sent(shop: Shop, *, provider_id: str | None = None, **content: Any) -> uuid.
     with db.transaction() as session:
         session.get_one(Message, message_id).state = MessageState.SENDING
     with db.transaction() as session:
-        sending.record(session, message_id, Accepted(provider_id or str(message_id)))
+        results.record(session, message_id, Accepted(provider_id or str(message_id)))
     return message_id
 
 

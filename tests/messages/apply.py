@@ -13,7 +13,7 @@ from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts.models import Contact, Identity
 from crm_tasks.core import crypto, db
 from crm_tasks.messages.models import Conversation, InboundEvent, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import ingest, outbox, receive, sending
+from crm_tasks.messages.service import ingest, outbox, receive, results
 from crm_tasks.messages.service.conversations import conversation
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Accepted
@@ -96,7 +96,7 @@ def accepted(demo: Demo, provider_id: str, *, to: str = "+15550001111", body: st
     """Return a message of ours that the provider has accepted, as if just sent."""
     message = ours(demo, MessageState.SENDING, to=to, body=body)
     with db.transaction() as session:
-        sending.record(session, message.id, Accepted(provider_id))
+        results.record(session, message.id, Accepted(provider_id))
     return one(Message, Message.id == message.id)
 
 

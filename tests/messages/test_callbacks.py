@@ -17,7 +17,7 @@ from crm_tasks.contacts.models import ConsentEvent, Identity, Suppression
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Conversation, EventState, InboundEvent, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import events, ingest, outbox, sending
+from crm_tasks.messages.service import events, ingest, outbox, results
 from crm_tasks.prove.events import INVARIANTS
 from crm_tasks.providers.provider import Accepted
 from crm_tasks.workspaces import service as workspaces
@@ -89,7 +89,7 @@ def test_our_own_id_settles_what_nobody_knew(shop: Demo) -> None:
     found = one(Message, Message.id == message.id)
     assert (found.state, found.provider_id) == (MessageState.DELIVERED, None)
     with db.transaction() as session:  # the provider's own id comes later, and is no second sending
-        sending.record(session, message.id, Accepted("G1"))
+        results.record(session, message.id, Accepted("G1"))
     assert one(Message, Message.id == message.id).provider_id == "G1"
 
 
@@ -189,7 +189,7 @@ def sms_then(shop: Demo, *channels: Demo) -> Message:
         message = outbox.send_to(session, shop.workspace_id, shop.channel_id, ANN, new)
         message.state = MessageState.SENDING
     with db.transaction() as session:
-        sending.record(session, message.id, Accepted("G1"))
+        results.record(session, message.id, Accepted("G1"))
     return message
 
 

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from crm_tasks.core import db
 from crm_tasks.messages.models import EventState, InboundEvent, Message, MessageState
-from crm_tasks.messages.service import sending
+from crm_tasks.messages.service import results, sending
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Accepted, Action, Provider, Refusal, Unknown
 from crm_tasks.workspaces import service
@@ -51,7 +51,7 @@ def send(message: Message) -> Accepted | Refusal | Unknown:
     result = order.provider.send(order.sender, order.message)
     if not isinstance(result, Refusal):
         with db.transaction() as session:
-            sending.record(session, message.id, result)
+            results.record(session, message.id, result)
     return result
 
 

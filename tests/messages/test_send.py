@@ -117,11 +117,11 @@ def test_every_try_again_is_logged_with_its_reason_and_the_pauses_are_those_of_t
     retries = said(sender.said(before), "http.retry")
     job = send_job(failed.id)
     assert [retry["delay"] for retry in retries] == [0.1, 0.2, 0.4] * job.max_attempts
-    assert {(retry["host"], retry["reason"]) for retry in retries} == {("127.0.0.1", "NewConnectionError")}
+    assert {(retry["host"], retry["reason"]) for retry in retries} == {("127.0.0.1", "ClientConnectorError")}
     assert {retry["job_id"] for retry in retries} == {str(job.id)}
     assert (job.state, job.attempt) == (JobState.DEAD, 3)
     assert [error["code"] for error in job.errors] == ["whatsapp:-1"] * 3
-    assert failed.error == {"code": -1, "title": "no connection: NewConnectionError", "times": 3}
+    assert failed.error == {"code": -1, "title": "no connection: ClientConnectorError", "times": 3}
 
 
 def test_a_name_that_does_not_resolve_is_a_clear_no(shop: Demo) -> None:

@@ -11,7 +11,7 @@ from crm_tasks.core import db, holds
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import MessageState
-from crm_tasks.messages.service import sending
+from crm_tasks.messages.service import results
 from crm_tasks.providers.whatsapp.errors import refusal
 from tests.core.ledger import update, waits_for_a_lock
 from tests.fixtures import Demo, make_demo
@@ -150,10 +150,10 @@ def test_two_that_meet_a_stop_at_the_same_moment_make_one_hold(shop: Demo) -> No
 
     def second() -> None:
         with db.transaction() as session:
-            sending.refused(session, both[1].id, claim, no)
+            results.refused(session, both[1].id, claim, no)
 
     with db.transaction() as session:
-        sending.refused(session, both[0].id, claim, no)
+        results.refused(session, both[0].id, claim, no)
         thread = threading.Thread(target=second)
         thread.start()
         eventually(lambda: waits_for_a_lock() or not thread.is_alive(), "the second waits", AT_MOST)

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("sender")
 
 # What the sandbox does, whether it kept the message, and how the message says what happened.
 NO_ANSWERS = {
-    "dropped before it was read": ({"drop": "before"}, False, "RemoteDisconnected"),
-    "accepted, then dropped": ({"drop": "after"}, True, "RemoteDisconnected"),
+    "dropped before it was read": ({"drop": "before"}, False, "ServerDisconnectedError"),
+    "accepted, then dropped": ({"drop": "after"}, True, "ServerDisconnectedError"),
     "no answer in time": ({"delay": 30}, False, "Timeout"),
     "a gateway's page": ({"status": 502, "body": "<html>Bad Gateway</html>"}, False, "HTTP 502 that is not the"),
     "a gateway's page after it was accepted": ({"status": 504, "body": "late", "accept": True}, True, "HTTP 504"),
@@ -158,5 +158,5 @@ def test_an_unknown_is_logged_and_counted(shop: Demo, sandbox: Sandbox, sender: 
     sandbox.faults(fault(drop="before", times=1), fault(statuses="none"))
     unknown = until(post(shop), MessageState.UNKNOWN)
     (line,) = eventually(lambda: said(sender.said(before), "send.unknown"), "the line", AT_MOST)
-    assert (line["message_id"], line["reason"]) == (str(unknown.id), "RemoteDisconnected")
+    assert (line["message_id"], line["reason"]) == (str(unknown.id), "ServerDisconnectedError")
     assert len(rows(Message, Message.state == MessageState.UNKNOWN)) == 1

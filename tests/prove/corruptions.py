@@ -32,6 +32,18 @@ _REPORT = """
     FROM status_events WHERE status = 'accepted'
 """
 
+_CAMPAIGN = """
+    INSERT INTO campaigns (id, workspace_id, name, channel_id, state, hold_id, audience_total, planned_at, started_at,
+                           created_by, trace_id)
+    SELECT c.workspace_id, c.workspace_id, 'Spring', c.id, 'finished', CASE 'finished' WHEN 'paused' THEN c.id END, 1,
+           now() - interval '9 min', now() - interval '9 min', 'a test', c.workspace_id FROM channels c
+"""
+_RECIPIENT = """
+    INSERT INTO recipients (campaign_id, contact_id, workspace_id, position, state, message_id)
+    SELECT m.workspace_id, m.contact_id, m.workspace_id, 1, 'delivered', m.id FROM messages m
+    WHERE m.direction = 'out'
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
@@ -183,6 +195,49 @@ CORRUPTIONS = (
     ),
     sql("a window that never opened", "windows", "UPDATE conversations SET last_inbound_at = NULL"),
     sql("credentials that no key opens", "credentials", "UPDATE channels SET credentials = '\\x00'"),
+    sql(
+        "nobody knows why somebody got nothing",
+        "recipients",
+        _CAMPAIGN,
+        _RECIPIENT.replace("'delivered', m.id", "'failed', NULL"),
+    ),
+    sql("a campaign that has fewer recipients than it says", "campaign sums", _CAMPAIGN),
+    sql("recipients of no campaign", "campaign sums", _RECIPIENT),
+    sql(
+        "a campaign is finished while somebody waits",
+        "finished campaigns",
+        _CAMPAIGN,
+        _RECIPIENT.replace("'delivered', m.id", "'planned', NULL"),
+    ),
+    sql(
+        "a recipient has another person's message",
+        "campaign messages",
+        _CAMPAIGN,
+        _RECIPIENT.replace("m.contact_id", "gen_random_uuid()"),
+    ),
+    sql(
+        "somebody got a campaign twice",
+        "campaigns once, received = accepted",
+        _CAMPAIGN,
+        _RECIPIENT,
+        "UPDATE messages SET author = 'campaign', trace_id = (SELECT id FROM campaigns) WHERE direction = 'out'",
+        "INSERT INTO messages (id, workspace_id, channel_id, conversation_id, contact_id, direction, state, type, "
+        "content, author, occurred_at, created_at, trace_id, provider_id) SELECT gen_random_uuid(), workspace_id, "
+        "channel_id, conversation_id, contact_id, 'out', 'delivered', type, content, author, occurred_at, created_at, "
+        "trace_id, 'wamid.AGAIN' FROM messages WHERE author = 'campaign'",
+    ),
+    sql(
+        "a campaign runs and nobody looks after it",
+        "running campaigns",
+        _CAMPAIGN.replace("finished", "running"),
+        _RECIPIENT,
+    ),
+    sql(
+        "a campaign is paused and not held",
+        "stopped campaigns",
+        _CAMPAIGN.replace("finished", "paused"),
+        _RECIPIENT,
+    ),
     sql("a delivery that no job makes", "webhook deliveries", "UPDATE webhook_deliveries SET state = 'pending'"),
     sql(
         "an event was kept from somebody who wanted it",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from crm_tasks.core import db
 from crm_tasks.core.errors import Invalid
@@ -96,6 +97,24 @@ def test_before_the_first_fetch_nothing_is_refused_and_the_list_is_asked_for(dem
     for _ in range(2):
         assert api.post("/messages", new(demo, "whatever")).status_code == 202
     assert [job.task for job in rows(Job)].count("messages.sync_templates") == 1
+
+
+def test_a_list_that_comes_between_the_two_looks_at_it_refuses_nothing(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found as one message of 200 that was never sent: the first fetch was committed while it was looked at."""
+    read = service._languages
+
+    def come_first(session: Session, channel: Channel) -> dict[str, list[str]]:
+        fetch(demo)
+        return read(session, channel)
+
+    monkeypatch.setattr(service, "_languages", come_first)
+    with db.transaction() as session:
+        channel = session.get_one(Channel, demo.channel_id)
+        assert service.state_of(session, channel, "order_update", "en_US") is None
+        refused = service.state_of(session, channel, "order_update", "fr")
+        assert refused is not None and refused.code == "template_unknown"
 
 
 WRONG: list[tuple[str, str, list[Any], str, str]] = [

@@ -27,9 +27,14 @@ def work_off() -> None:
     """Run jobs in this process, as a worker would, until none is due; failures are in the ledger."""
     while waiting := _due():
         for job_id, queue in waiting:
-            if (taken := claim(job_id, queue=queue, worker="the test")) is not None:
-                with suppress(Ignore, Retry, base.DeadJob):
-                    base._run(registry.task_named(taken.task), taken, _Still())  # type: ignore[arg-type]
+            run_one(job_id, queue)
+
+
+def run_one(job_id: uuid.UUID, queue: str) -> None:
+    """Run a job in this process, if it may be."""
+    if (taken := claim(job_id, queue=queue, worker="the test")) is not None:
+        with suppress(Ignore, Retry, base.DeadJob):
+            base._run(registry.task_named(taken.task), taken, _Still())  # type: ignore[arg-type]
 
 
 def add(demo: Demo, url: str, *events: str, **more: Any) -> Endpoint:

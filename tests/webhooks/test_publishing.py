@@ -13,7 +13,7 @@ from crm_tasks.core import db
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import MessageState
-from crm_tasks.messages.service import handover, sending
+from crm_tasks.messages.service import handover, results
 from crm_tasks.providers.provider import Unknown
 from crm_tasks.webhooks.models import Delivery, Event, EventType
 from crm_tasks.webhooks.service.publishing import News, publish, publish_many
@@ -182,7 +182,7 @@ def test_an_unknown_send_is_told(demo: Demo) -> None:
     add(demo, AWAY, "message.status")
     message = ours(demo, MessageState.SENDING)
     with db.transaction() as session:
-        sending.record(session, message.id, Unknown("the connection broke"))
+        results.record(session, message.id, Unknown("the connection broke"))
     ((_, data),) = told()
     assert (data["state"], data["error"]["title"]) == ("unknown", "the connection broke")
 
@@ -194,7 +194,7 @@ def test_a_failed_send_is_told_when_its_job_dies(demo: Demo) -> None:
 
     no = Permanent("131026: not on WhatsApp", code="whatsapp:131026", detail={"code": 131026, "title": "no"})
     with db.transaction() as session:
-        sending.follow(session, JobState.DEAD, no, str(message.id))
+        results.follow(session, JobState.DEAD, no, str(message.id))
     ((_, data),) = told()
     assert (data["state"], data["error"]) == ("failed", {"code": 131026, "title": "no"})
 

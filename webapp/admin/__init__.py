@@ -13,7 +13,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 def register(app: Flask) -> None:
     """Add the pages."""
-    from webapp.admin import notifications  # noqa: F401  its pages belong to the blueprint
+    from webapp.admin import campaigns, notifications  # noqa: F401  their pages belong to the blueprint
 
     app.register_blueprint(blueprint)
     app.add_template_filter(ago)

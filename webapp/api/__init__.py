@@ -9,11 +9,15 @@ from flask_smorest import Api as SmorestApi
 
 import crm_tasks
 from webapp.api import (
+    bulk,
+    campaigns,
     channels,
+    contacts,
     conversations,
     dead_letters,
     earlier,
     email_templates,
+    erasures,
     events,
     holds,
     imports,
@@ -24,10 +28,12 @@ from webapp.api import (
     policies,
     queues,
     scheduled,
+    segments,
     shapes,
     suppressions,
     templates,
     webhooks,
+    workspaces,
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
@@ -42,7 +48,12 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         media,
         scheduled,
         conversations,
+        contacts,
+        segments,
+        bulk,
+        erasures,
         suppressions,
+        campaigns,
         imports,
         channels,
         policies,
@@ -56,6 +67,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = tuple(
         email_templates,
         notifications,
         webhooks,
+        workspaces,
     )
 )
 _NAMES = {blueprint.name for blueprint in BLUEPRINTS}

@@ -62,7 +62,18 @@ def _text(value: Any) -> str:
     return value
 
 
-_READ: dict[type, Callable[[Any], Any]] = {uuid.UUID: uuid.UUID, datetime: datetime.fromisoformat, str: _text}
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+_READ: dict[type, Callable[[Any], Any]] = {
+    uuid.UUID: uuid.UUID,
+    datetime: datetime.fromisoformat,
+    str: _text,
+    int: _number,
+}
 
 
 class Envelope(ma.Schema):

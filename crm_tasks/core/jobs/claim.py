@@ -7,6 +7,8 @@ it starts, only under its `claim_no`.
 import random
 import time
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
@@ -18,11 +20,13 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
 from crm_tasks.core import db, metrics
+from crm_tasks.core.combine import Combiner
 from crm_tasks.core.errors import LeaseLost, Permanent, Snooze, Transient
 from crm_tasks.core.fingerprint import fingerprint, record
 from crm_tasks.core.jobs import ring
+from crm_tasks.core.jobs.enqueue import current_parent, current_trace
 from crm_tasks.core.jobs.model import HOLDING, LAST_ERRORS, JobState
-from crm_tasks.core.log import get_logger
+from crm_tasks.core.log import bound, get_logger
 from crm_tasks.core.text import storable
 
 log = get_logger(__name__)
@@ -62,6 +66,24 @@ class Claim:
 
 current: ContextVar[Claim | None] = ContextVar("current_claim", default=None)
 
+
+@contextmanager
+def acting_for(claim: Claim) -> Iterator[None]:
+    """Let what is enqueued and logged in this block be of this job, whoever's thread it is."""
+    tokens = (
+        current.set(claim),
+        current_parent.set(claim.id),
+        current_trace.set(claim.trace_id or claim.id),
+    )
+    try:
+        with bound(job_id=str(claim.id), task=claim.task, trace_id=str(claim.trace_id or claim.id)):
+            yield
+    finally:
+        current.reset(tokens[0])
+        current_parent.reset(tokens[1])
+        current_trace.reset(tokens[2])
+
+
 _HOLDS = HOLDING.format("j")
 _CLAIM = f"""
     UPDATE jobs j
@@ -76,6 +98,12 @@ _CLAIM = f"""
     RETURNING j.id, j.task, j.queue, j.priority, j.args, j.workspace_id, j.claim_no, j.attempt, j.max_attempts,
               j.serial_key, j.trace_id
 """  # noqa: S608  no value is formatted in
+# Many at once; not those whose row an open transaction may hold, which would keep the others (ledger rule 4).
+_CLAIM_MANY = _CLAIM.replace("j.id = %(id)s", "j.id = ANY(%(ids)s) AND j.unique_key IS NULL").replace(
+    "    RETURNING",
+    """      AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.serial_key = j.serial_key AND r.state = 'running')
+    RETURNING""",
+)
 # What a refused ring leaves behind: a row that the scheduler sees again, or the hold that it waits for.
 _REFUSE = f"""
     UPDATE jobs j SET rung_at = NULL, held_by = (SELECT h.id::text {_HOLDS} LIMIT 1)
@@ -91,6 +119,14 @@ _FINISH = f"""
     UPDATE jobs SET state = 'succeeded', finished_at = crm_now(), lease_until = NULL,
         result = cast(%(result)s AS jsonb), progress = NULL {_MINE}
 """  # noqa: S608
+_FINISH_MANY = """
+    UPDATE jobs SET state = 'succeeded', finished_at = crm_now(), lease_until = NULL, progress = NULL,
+        result = cast('null' AS jsonb)
+    FROM (SELECT j.id FROM jobs j JOIN unnest(%(ids)s::uuid[], %(claims)s::int[]) AS m(id, claim_no) USING (id)
+          WHERE j.claim_no = m.claim_no AND j.state = 'running' ORDER BY j.id FOR UPDATE OF j) AS mine
+    WHERE jobs.id = mine.id
+    RETURNING jobs.id
+"""
 _BACK = f"""
     UPDATE jobs SET state = 'queued', lease_until = NULL, rung_at = NULL, attempt = attempt + %(failures)s,
         run_at = coalesce(cast(%(until)s AS timestamptz), crm_now() + make_interval(secs => %(wait)s)),
@@ -104,9 +140,10 @@ _DIE = f"""
 """  # noqa: S608
 _PROGRESS = f"UPDATE jobs SET progress = cast(%(progress)s AS jsonb) {_MINE}"  # noqa: S608
 _WAKE_SERIAL = """
-    UPDATE jobs SET rung_at = now() WHERE id = (
-        SELECT id FROM jobs WHERE serial_key = %(key)s AND state = 'queued' AND held_by IS NULL AND run_at <= crm_now()
-        ORDER BY id LIMIT 1)
+    UPDATE jobs SET rung_at = now() WHERE id IN (
+        SELECT following.id FROM unnest(%(keys)s::text[]) AS given(key), LATERAL (
+            SELECT id FROM jobs WHERE serial_key = given.key AND state = 'queued' AND held_by IS NULL
+              AND run_at <= crm_now() ORDER BY id LIMIT 1) AS following)
     RETURNING id, task, queue, priority
 """
 _WAKE_QUEUE = """
@@ -136,6 +173,43 @@ def claim(job_id: uuid.UUID, *, queue: str, worker: str) -> Claim | None:
 
 
 def _try_claim(job_id: uuid.UUID, queue: str, worker: str) -> Claim | None:
+    if settings().queues[queue].concurrency is not None:
+        return _claim_alone(job_id, queue, worker)
+    return _claimed.ask((job_id, queue, worker))
+
+
+_Asked = tuple[uuid.UUID, str, str]
+
+
+def _claim_many(asked: Sequence[_Asked]) -> list[Claim | BaseException | None]:
+    """Take jobs with one statement; what it leaves is asked for alone, as something special speaks against it."""
+    taken = _take_many(asked) if len(asked) > 1 else {}
+    found: list[Claim | BaseException | None] = []
+    for job_id, queue, worker in asked:
+        try:
+            found.append(taken.pop(job_id, None) or _claim_alone(job_id, queue, worker))
+        except (psycopg.Error, SQLAlchemyError) as error:  # of this one: what was taken for others is theirs
+            found.append(error)
+    return found
+
+
+def _take_many(asked: Sequence[_Asked]) -> dict[uuid.UUID, Claim]:
+    lease, begun = settings().lease.total_seconds(), time.monotonic()
+    worker = asked[0][2]
+    with db.autocommit() as connection:
+        try:
+            rows = connection.execute(
+                _CLAIM_MANY, {"ids": sorted({each[0] for each in asked}), "worker": worker, "lease": lease}
+            ).fetchall()
+        except psycopg.errors.UniqueViolation:  # one of the same serial_key began at this very moment
+            rows = []
+    return {row[0]: Claim(*row, worker=worker, lease_end=begun + lease) for row in rows}
+
+
+_claimed: Combiner[_Asked, Claim | None] = Combiner(_claim_many, name="claim", at_most=50)
+
+
+def _claim_alone(job_id: uuid.UUID, queue: str, worker: str) -> Claim | None:
     lease = settings().lease.total_seconds()
     asked = time.monotonic()
     with db.autocommit() as connection:
@@ -268,25 +342,43 @@ def fenced(claim: Claim, outcome: str) -> None:
     log.warning("job.fenced", job_id=str(claim.id), task=claim.task, claim_no=claim.claim_no, outcome=outcome)
 
 
+def finish_many(session: Session, wanted: Sequence[Claim]) -> None:
+    """Mark jobs succeeded, each whose claim still holds."""
+    values = {"ids": [claim.id for claim in wanted], "claims": [claim.claim_no for claim in wanted]}
+    done = {row[0] for row in db.driver(session).execute(_FINISH_MANY, values)}
+    for claim in wanted:
+        claim.finished = claim.id in done
+        if not claim.finished:
+            fenced(claim, "succeeded")
+
+
 def wake_next(claim: Claim) -> None:
     """Ring the job that waited only for this one: the next of its serial_key, or of its capped queue.
 
     Without Postgres the scheduler does it later: what this job has come to stands.
     """
-    if claim.serial_key is not None:
-        key, statement = claim.serial_key, _WAKE_SERIAL
-    elif settings().queues[claim.queue].concurrency is not None:
-        key, statement = claim.queue, _WAKE_QUEUE
-    else:
-        return
     try:
-        with db.autocommit() as connection:
-            woken = connection.execute(statement, {"key": key}).fetchone()
+        if claim.serial_key is not None:
+            _woken.ask(claim.serial_key)
+        elif settings().queues[claim.queue].concurrency is not None:
+            _wake(_WAKE_QUEUE, {"key": claim.queue})
     except (psycopg.Error, SQLAlchemyError) as error:
         log.warning("job.next_not_rung", error=db.reason(error))
-        return
-    if woken is not None:
-        ring.soon([ring.Ring(*woken)])
+
+
+def _wake_many(keys: Sequence[str]) -> list[None]:
+    _wake(_WAKE_SERIAL, {"keys": sorted(set(keys))})
+    return [None] * len(keys)
+
+
+_woken: Combiner[str, None] = Combiner(_wake_many, name="wake", at_most=100)
+
+
+def _wake(statement: str, values: Mapping[str, Any]) -> None:
+    with db.autocommit() as connection:
+        woken = connection.execute(statement, values).fetchall()
+    if woken:
+        ring.soon([ring.Ring(*each) for each in woken])
 
 
 def _small(result: Any) -> str:

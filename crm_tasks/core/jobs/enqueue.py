@@ -27,8 +27,8 @@ from crm_tasks.core.types import new_id
 current_parent: ContextVar[uuid.UUID | None] = ContextVar("current_parent", default=None)
 current_trace: ContextVar[uuid.UUID | None] = ContextVar("current_trace", default=None)
 
-# A burst rings at most so many at once; the scheduler rings the rest as they are taken.
-RING_AT_ONCE = 1_000
+# A burst rings at most so many at once; the scheduler rings the rest as they are taken, each workspace in its turn.
+RING_AT_ONCE = ring.BACKLOG
 _INSERT_AT_ONCE = 5_000
 
 
@@ -196,7 +196,10 @@ def _row(job: NewJob) -> dict[str, Any]:
 
 
 def _numbered(rows: list[dict[str, Any]], *, room_to_ring: int) -> list[dict[str, Any]]:
-    return [{**row, "position": n, "may_ring": n < room_to_ring} for n, row in enumerate(rows)]
+    return [
+        {**row, "position": n, "may_ring": n < room_to_ring and ring.has_room(row["queue"])}
+        for n, row in enumerate(rows)
+    ]
 
 
 def _rings(answers: list[Any]) -> list[ring.Ring]:

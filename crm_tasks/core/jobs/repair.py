@@ -74,6 +74,22 @@ def cancel_waiting(session: Session, ids: Sequence[uuid.UUID], *, actor: str, re
     return cancelled
 
 
+def bury(session: Session, ids: Sequence[uuid.UUID], *, reason: str, actor: str = "system") -> int:
+    """Discard those of these jobs that are dead, and return how many; their domain rows the caller has dealt with."""
+    if not ids:
+        return 0
+    dead = sa.select(Job.id).where(Job.id.in_(ids), Job.state == JobState.DEAD).order_by(Job.id).with_for_update()
+    statement = (
+        sa.update(Job)
+        .where(Job.id.in_(dead))
+        .values(state=JobState.CANCELLED, reason=f"{reason} (by {actor})")
+        .execution_options(synchronize_session=False)
+    )
+    buried = changed(session.execute(statement))
+    log.info("job.buried", jobs=buried, actor=actor)
+    return buried
+
+
 def retry(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid.UUID | None = None) -> Job:
     """Send a dead job back to its queue with all its attempts; its history is kept.
 

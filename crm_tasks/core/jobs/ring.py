@@ -22,8 +22,11 @@ from crm_tasks.core.redis import manager
 log = get_logger(__name__)
 
 BUFFER = 20_000
-# Above so many unheard rings in one queue, further ones wait in the ledger: the broker's memory stays small.
-BACKLOG = 5_000
+# Above so many unheard rings in one queue, further ones wait in the ledger until it is their workspace's turn: who has
+# begun a list must not fill it. Long jobs have few workers, so theirs is shorter.
+BACKLOG, BACKLOG_LONG = 32, 2
+# How long a process leaves a queue that it found full to the scheduler.
+_FULL = 0.25
 _BATCH = 500
 _STEPS = {1: 0, 2: 0, 3: 0, 4: 3, 5: 3, 6: 6, 7: 6, 8: 6, 9: 9, 10: 9}
 _SEP = "\x06\x16"
@@ -49,6 +52,17 @@ def soon(rings: Sequence[Ring]) -> None:
     """Hand rings to this process's ringer and return at once."""
     if rings:
         _ringer().add(rings)
+
+
+def has_room(queue: str) -> bool:
+    """Say whether this process may ring a queue at once, as far as it knows without asking."""
+    return _current is None or _current.has_room(queue)
+
+
+def forget() -> None:
+    """Forget which queues were full: for who has emptied the broker."""
+    if _current is not None:
+        _current.forget()
 
 
 def flush(timeout: float = 2.0) -> bool:
@@ -118,6 +132,7 @@ class _Ringer:
         self._changed = threading.Condition()
         self._busy = False
         self._backlog: dict[str, tuple[float, int]] = {}
+        self._full: dict[str, float] = {}
         threading.Thread(target=self._run, name="ringer", daemon=True).start()
 
     def add(self, rings: Sequence[Ring]) -> None:
@@ -148,12 +163,19 @@ class _Ringer:
                     self._busy = False
                     self._changed.notify_all()
 
+    def has_room(self, queue: str) -> bool:
+        return time.monotonic() >= self._full.get(queue, 0.0)
+
+    def forget(self) -> None:
+        self._backlog, self._full = {}, {}
+
     def _ring(self, rings: list[Ring]) -> None:
-        short = [ring for ring in rings if self._unheard(ring.queue) < BACKLOG]
+        short = [ring for ring in rings if self._may_ring(ring.queue)]
         publish(short)
         if len(short) < len(rings):
-            metrics.count("rings_dropped", len(rings) - len(short))
-            unring([ring.id for ring in rings if self._unheard(ring.queue) >= BACKLOG])
+            metrics.count("rings_left", len(rings) - len(short))
+            rung = {ring.id for ring in short}
+            unring([ring.id for ring in rings if ring.id not in rung])
 
     def _give_up(self, rings: list[Ring], error: Exception) -> None:
         metrics.count("rings_failed", len(rings))
@@ -164,13 +186,18 @@ class _Ringer:
         except Exception:  # noqa: BLE001  without Postgres too, the scheduler finds them when both are back
             time.sleep(0.1)
 
-    def _unheard(self, queue: str) -> int:
-        """Return the length of a queue at the broker, at most a second old."""
+    def _may_ring(self, queue: str) -> bool:
+        """Count one more ring of a queue; asks the broker when the count says that it is full, or is a second old."""
+        if not self.has_room(queue):
+            return False
+        most = BACKLOG if settings().queues[queue].pool == "threads" else BACKLOG_LONG
         asked, length = self._backlog.get(queue, (0.0, 0))
-        if time.monotonic() - asked > 1.0:
-            length = broker_length(queue)
-            self._backlog[queue] = (time.monotonic(), length)
-        return length
+        if length >= most or time.monotonic() - asked > 1.0:
+            asked, length = time.monotonic(), broker_length(queue)
+        if length >= most:
+            self._full[queue] = time.monotonic() + _FULL
+        self._backlog[queue] = (asked, length + 1)
+        return length < most
 
 
 def broker_keys(queue: str) -> list[str]:

@@ -8,13 +8,14 @@ which reserves nothing), so that waiting jobs neither poll nor come back all at 
 `alone` a process's part while Redis is away · `learned` rates that providers taught us.
 """
 
-from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Members, Slot
+from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Members, Slot, Wish
 from crm_tasks.core.pace.governor import (
     ahead,
     begin,
     forget_members,
     give_back,
     reserve,
+    reserve_many,
     slow_down,
     wait_for,
     wait_for_job,
@@ -26,11 +27,13 @@ __all__ = [
     "Bucket",
     "Members",
     "Slot",
+    "Wish",
     "ahead",
     "begin",
     "forget_members",
     "give_back",
     "reserve",
+    "reserve_many",
     "slow_down",
     "wait_for",
     "wait_for_job",

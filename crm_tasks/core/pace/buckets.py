@@ -10,7 +10,7 @@ are seen in Redis and in explanations: no phone numbers. Members are stored as k
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -72,6 +72,20 @@ class Members:
 
 
 Limit = Bucket | Members
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One start that somebody wants: in which limits, with which priority, for whom."""
+
+    limits: Sequence[Limit]
+    priority: int = 5
+    member: str | None = None
+
+    @property
+    def high(self) -> bool:
+        """Whether it is of the class that a broadcast never delays."""
+        return self.priority <= HIGH
 
 
 @dataclass(frozen=True, slots=True)

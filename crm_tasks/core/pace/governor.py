@@ -15,7 +15,7 @@ from crm_tasks.core import metrics
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.pace import learned, shared
 from crm_tasks.core.pace.alone import Alone, Nodes
-from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Limit, Members, Slot
+from crm_tasks.core.pace.buckets import AHEAD, HIGH, Bucket, Limit, Members, Slot, Wish
 from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
@@ -50,6 +50,17 @@ class Governor:
             return Slot(False, AHEAD / 2)
         deadline = self._failed + shared.LAG.total_seconds()
         return alone.reserve(limits, high=high, member=member, deadline=deadline)
+
+    def reserve_many(self, wishes: Sequence[Wish]) -> list[Slot]:
+        """Reserve from Redis with one question, or else each alone."""
+        if self._alone is None:
+            try:
+                slots = shared.reserve_many(wishes)
+                self._answered = time.monotonic()
+                return slots
+            except redis.RedisError as error:
+                self._lost(error)
+        return [self.reserve(wish.limits, high=wish.high, member=wish.member) for wish in wishes]
 
     def ahead(self, limit: Limit, *, high: bool) -> timedelta | None:
         """Look at the account of Redis, or else at this process's own."""
@@ -114,6 +125,13 @@ def reserve(limits: Sequence[Limit], *, priority: int = 5, member: str | None = 
     if not limits:
         return Slot(True, timedelta(0))
     return _governor.reserve(limits, high=priority <= HIGH, member=member)
+
+
+def reserve_many(wishes: Sequence[Wish]) -> list[Slot]:
+    """Reserve one start for each of these, as `reserve` does, with one question to Redis for all."""
+    limited = [wish for wish in wishes if wish.limits]
+    slots = iter(_governor.reserve_many(limited) if limited else [])
+    return [next(slots) if wish.limits else Slot(True, timedelta(0)) for wish in wishes]
 
 
 def give_back(slot: Slot) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 from redis.commands.core import Script
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,7 +17,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.pace import learned
-from crm_tasks.core.pace.buckets import AHEAD, Limit, Members, Slot
+from crm_tasks.core.pace.buckets import AHEAD, Limit, Members, Slot, Wish
 from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
@@ -34,18 +35,42 @@ def reserve(limits: Sequence[Limit], *, high: bool, member: str | None, away: fl
         redis.RedisError: it does not answer.
     """
     for _ in range(_TRIES):
-        kind, *answer = _ask("reserve", limits, high=high, member=member, away=away)
-        if kind == b"reserved":
-            wait, gate, at = answer[:3]
-            undo = partial(_undo, limits, answer[3:])
-            return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, undo)
-        if kind == b"later":
-            return Slot(False, _span(answer[0]), _name(limits, answer[1]))
+        kind, *answer = said = _ask("reserve", limits, high=high, member=member, away=away)
+        if (slot := _slot(limits, said)) is not None:
+            return slot
         if kind == b"unknown" and not begin():
             return Slot(False, AHEAD)
         if kind == b"load" and not _load(limits[answer[0] - 1]):
             return Slot(False, AHEAD, _name(limits, answer[0]))
     return Slot(False, AHEAD)
+
+
+def reserve_many(wishes: Sequence[Wish]) -> list[Slot]:
+    """Reserve one start for each, with one round trip for all; the order is that of the wishes.
+
+    Raises:
+        redis.RedisError: it does not answer; what was reserved by then is lost.
+    """
+    with manager().client().pipeline(transaction=False) as pipe:
+        for wish in wishes:
+            _ask("reserve", wish.limits, high=wish.high, member=wish.member, away=0.0, client=pipe)
+        answers = pipe.execute()
+    found = (_slot(wish.limits, answer) for wish, answer in zip(wishes, answers, strict=True))
+    # Redis or one of its sets was emptied: whoever asks alone sees to that.
+    return [
+        slot or reserve(wish.limits, high=wish.high, member=wish.member, away=0.0)
+        for slot, wish in zip(list(found), wishes, strict=True)
+    ]
+
+
+def _slot(limits: Sequence[Limit], answer: Sequence[Any]) -> Slot | None:
+    kind, *rest = answer
+    if kind == b"reserved":
+        wait, gate, at = rest[:3]
+        return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, partial(_undo, limits, rest[3:]))
+    if kind == b"later":
+        return Slot(False, _span(rest[0]), _name(limits, rest[1]))
+    return None
 
 
 def ahead(limit: Limit, *, high: bool) -> timedelta | None:
@@ -86,14 +111,22 @@ def forget_members(name: str) -> None:
     manager().client().hdel(_key(name), "known")
 
 
-def _ask(mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> list[Any]:
+def _ask(
+    mode: str,
+    limits: Sequence[Limit],
+    *,
+    high: bool,
+    member: str | None,
+    away: float,
+    client: redis.Redis | None = None,
+) -> list[Any]:
     keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
     args.append(_hashed(member) if member is not None else "")
     for limit in limits:
         key = _key(limit.name)
         keys += [key, f"{key}:members" if isinstance(limit, Members) else key]
         args += _arguments(limit)
-    return _script("reserve")(keys=keys, args=args, client=manager().client())
+    return _script("reserve")(keys=keys, args=args, client=client or manager().client())
 
 
 def _arguments(limit: Limit) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from crm_tasks.providers.mail import compose, render
 from crm_tasks.providers.mail.compose import MAX_ATTACHED, Attachment, Mail
 from crm_tasks.providers.mail.render import TemplateProblem
 from crm_tasks.workspaces import service as workspaces
+from crm_tasks.workspaces.models import Channel
 
 TYPE = "email"
 
@@ -44,6 +45,36 @@ def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to
         raise Invalid(f"A channel of kind {channel.kind} sends no e-mail.", code="type_not_supported", fields=[problem])
     attached = _files(session, workspace_id, new.content.get("attachments") or ())
     content = _worded(session, workspace_id, new.content)
+    _check(session, channel, to, content, attached)
+    content["attachments"] = [
+        {"name": each.name, "media_type": each.media_type, "size": len(each.data)} for each in attached
+    ]
+    message = outbox.send_to(session, workspace_id, channel_id, to, replace(new, type=TYPE, content=content))
+    session.add_all(
+        EmailAttachment(message_id=message.id, position=position, workspace_id=workspace_id, data=each.data)
+        for position, each in enumerate(attached)
+    )
+    session.flush()
+    return message
+
+
+def for_many(session: Session, channel: Channel, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of an e-mail that goes to many, with the words of its template if it names one.
+
+    Raises:
+        NotFound: no such template here. Invalid: names every field that is wrong, and files, which only one can get.
+    """
+    if content.get("attachments"):
+        remedy = FieldError("email.attachments", "Leave this out, and write a link to the file.")
+        raise Invalid("An e-mail to many has no files.", fields=[remedy])
+    worded = _worded(session, channel.workspace_id, content)
+    _check(session, channel, str(channel.settings.get("from_address", "")), worded, ())
+    return {**worded, "attachments": []}
+
+
+def _check(
+    session: Session, channel: Channel, to: str, content: Mapping[str, Any], attached: Sequence[Attachment]
+) -> None:
     mail = Mail(
         message_id=new_id(),
         at=session.scalars(sa.select(now())).one(),
@@ -59,16 +90,6 @@ def send_to(session: Session, workspace_id: uuid.UUID, channel_id: uuid.UUID, to
     )
     if found := compose.problems(mail):
         raise Invalid("The e-mail cannot be sent like this.", fields=[_placed(problem) for problem in found])
-    content["attachments"] = [
-        {"name": each.name, "media_type": each.media_type, "size": len(each.data)} for each in attached
-    ]
-    message = outbox.send_to(session, workspace_id, channel_id, to, replace(new, type=TYPE, content=content))
-    session.add_all(
-        EmailAttachment(message_id=message.id, position=position, workspace_id=workspace_id, data=each.data)
-        for position, each in enumerate(attached)
-    )
-    session.flush()
-    return message
 
 
 def _worded(session: Session, workspace_id: uuid.UUID, given: Mapping[str, Any]) -> dict[str, Any]:

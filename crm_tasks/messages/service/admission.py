@@ -76,9 +76,14 @@ def described(
     if type != "template":
         return _words(type, content), None
     template = templates.find(session, channel, *templates.named(content))
+    return worded(type, content, template), None if template is None else _category(template)
+
+
+def worded(type: str, content: dict[str, Any], template: Template | None) -> str | None:
+    """Return what a person reads of a message, of a template if there is one."""
     if template is None:
-        return _words(type, content), None
-    return templates.render(template, content.get("components")), _category(template)
+        return _words(type, content)
+    return templates.render(template, content.get("components"))
 
 
 def _words(type: str, content: dict[str, Any]) -> str | None:

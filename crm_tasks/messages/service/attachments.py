@@ -73,6 +73,11 @@ def resolved(
     return filled
 
 
+def first(kind: str, content: dict[str, Any]) -> uuid.UUID | None:
+    """Return the first file of ours that a message names."""
+    return next((media_id for _, _, media_id in _ours(kind, content)), None)
+
+
 def _ours(kind: str, content: dict[str, Any]) -> Iterator[tuple[str, str, uuid.UUID]]:
     for path, shown_as, named in _named(kind, content):
         if _OURS.fullmatch(str(named.get("id", ""))):

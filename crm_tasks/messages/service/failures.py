@@ -13,7 +13,7 @@ from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Conversation, Message, MessageState
-from crm_tasks.messages.service import fallback, verdicts
+from crm_tasks.messages.service import again, fallback, verdicts
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import errors
@@ -46,6 +46,7 @@ def reported(session: Session, channel: Channel, message: Message, error: dict |
     no = errors.refusal(code, str((error or {}).get("title") or ""))
     if no.code == errors.UNREACHABLE and message.state is MessageState.FAILED:
         fallback.take(session, message)
+    again.say(session, channel, message, no)
     _note(session, channel, message, no, at)
 
 
@@ -64,7 +65,7 @@ def _note(session: Session, channel: Channel, message: Message, no: Refusal, at:
             evidence={"message_id": str(message.id), "code": no.code, "title": no.message},
             at=at,
         )
-    elif no.code == errors.NO_SUCH_TEMPLATE:
+    elif no.code in errors.OTHER_TEMPLATE:
         templates.ask_sync(session, channel)
     elif not errors.is_known(no.code):
         log.error("whatsapp.unknown_code", code=no.code, message_id=str(message.id), channel_id=str(channel.id))

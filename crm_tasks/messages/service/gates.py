@@ -15,12 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import dumps
-from crm_tasks.messages.models import Category, Direction, Message, MessageState
+from crm_tasks.messages.models import Category, Message, MessageState
 from crm_tasks.messages.service import admission
 from crm_tasks.messages.service.hours import opens_at, zones_of
 from crm_tasks.messages.service.look import Look
-from crm_tasks.templates import service as templates
-from crm_tasks.workspaces import credentials
+from crm_tasks.workspaces import phones, policies
 
 # Who writes without a person: their messages wait for nobody, so a person who takes over ends them.
 AUTOMATIC = ("ai", "flow", "campaign")
@@ -98,19 +97,18 @@ def window_closed(_session: Session, look: Look) -> Iterator[Finding]:
         yield Finding("window_closed", closed.message, "24 hours", "WhatsApp", remedy=closed.hint)
 
 
-def template_stopped(session: Session, look: Look) -> Iterator[Finding]:
+def template_stopped(_session: Session, look: Look) -> Iterator[Finding]:
     """The template was stopped since the message was accepted. One that is paused is looked at again.
 
     Source: Meta, "Template pausing": 3 hours the first time, 6 the second, then for good.
     """
     if look.row.type != "template":
         return
-    channel = credentials.channel(session, look.row.channel_id, digest=look.row.channel_digest)
-    name, language = templates.named(look.row.content)
-    if (problem := templates.state_of(session, channel, name, language)) is None:
+    template, problem = look.shared.template(look.channel, look.row.content)
+    if problem is None:
         return
     until = None
-    if problem.code == "template_paused" and (template := templates.find(session, channel, name, language)):
+    if problem.code == "template_paused" and template is not None:
         ends = (template.status_at + timedelta(hours=hours) for hours in (3, 6, 24))
         until = next((_whole(end) for end in ends if end > look.now), None)
     yield Finding(problem.code, problem.message, "approved templates", "WhatsApp", until, problem.hint)
@@ -138,28 +136,49 @@ def frequency_cap(session: Session, look: Look) -> Iterator[Finding]:
         return
     value, set_by = policy
     most, days = int(value["messages"]), int(value["days"])
-    # Two channels may reach the same person at once: one after the other, so that the second sees the first.
-    _take_turns(session, look, f"cap:{look.row.contact_id}")
-    when = sa.func.coalesce(Message.accepted_at, Message.occurred_at)
-    query = (
-        sa.select(when)
-        .where(
-            Message.contact_id == look.row.contact_id,
-            Message.direction == Direction.OUT,
-            Message.category == sa.literal_column("'marketing'"),
-            Message.state.in_(_LEFT),
-            Message.id != look.row.id,
-            when > look.now - timedelta(days=days),
-        )
-        .order_by(when.desc())
-        .limit(most)
-    )
-    sent = list(session.scalars(query))
+    sent = [at for message_id, at in _marketing(session, look, most, days) if message_id != look.row.id][:most]
     if len(sent) >= most:
         until = sent[-1] + timedelta(days=days)
         yield Finding(
             "frequency_cap", f"{len(sent)} marketing messages", f"{most} in {days} days", set_by, _whole(until)
         )
+
+
+_CAPPED = """
+    SELECT p.id AS contact_id, m.id, m.at
+    FROM unnest(CAST(:contacts AS uuid[])) AS p(id), LATERAL (
+        SELECT id, coalesce(accepted_at, occurred_at) AS at FROM messages
+        WHERE contact_id = p.id AND direction = 'out' AND category = 'marketing' AND state = ANY(:left)
+          AND coalesce(accepted_at, occurred_at) > CAST(:since AS timestamptz)
+        ORDER BY at DESC LIMIT :most) AS m
+    ORDER BY m.at DESC
+"""
+
+
+def _marketing(session: Session, look: Look, most: int, days: int) -> list[tuple[Any, datetime]]:
+    """Return the last marketing messages to a person, the newest first, one more than would be too many."""
+    key = ("marketing", look.row.workspace_id)
+    if key not in look.shared.counted:
+        people = sorted(
+            {
+                each.row.contact_id
+                for each in look.shared.looks
+                if each.row.workspace_id == look.row.workspace_id and each.row.contact_id is not None
+            }
+        )
+        # Two channels may reach the same person at once: one after the other, so that the second sees the first.
+        _take_turns(session, look, [f"cap:{each}" for each in people])
+        values = {
+            "contacts": people,
+            "left": list(_LEFT),
+            "since": look.now - timedelta(days=days),
+            "most": most + 1,
+        }
+        found: dict[Any, list[tuple[Any, datetime]]] = {each: [] for each in people}
+        for row in session.execute(sa.text(_CAPPED), values):
+            found[row.contact_id].append((row.id, row.at))
+        look.shared.counted[key] = found
+    return look.shared.counted[key][look.row.contact_id]
 
 
 def human_took_over(_session: Session, look: Look) -> Iterator[Finding]:
@@ -181,7 +200,6 @@ def over_budget(session: Session, look: Look) -> Iterator[Finding]:
     if policy is None or not price:
         return
     value, set_by = policy
-    _take_turns(session, look, f"budget:{look.row.workspace_id}")
     zone = ZoneInfo(value.get("time_zone", "UTC"))
     begin, end = _period(look.now.astimezone(zone), value["per"])
     spent = _spent(session, look, begin)
@@ -198,13 +216,34 @@ def over_budget(session: Session, look: Look) -> Iterator[Finding]:
 
 def _spent(session: Session, look: Look, since: datetime) -> int:
     """Return what was spent: on what was accepted since then, and on what is on its way or may have arrived."""
-    own = (Message.workspace_id == look.row.workspace_id, Message.cost.is_not(None), Message.id != look.row.id)
-    total = sa.func.coalesce(sa.func.sum(Message.cost), 0)
-    accepted = session.scalar(sa.select(total).where(*own, Message.accepted_at >= since))
-    under_way = session.scalar(
-        sa.select(total).where(*own, sa.text("messages.state IN ('sending', 'unknown')"), Message.accepted_at.is_(None))
-    )
-    return int(accepted or 0) + int(under_way or 0)
+    key = ("spent", look.row.workspace_id)
+    if key not in look.shared.counted:
+        _take_turns(session, look, [f"budget:{look.row.workspace_id}"])
+        own = (Message.workspace_id == look.row.workspace_id, Message.cost.is_not(None))
+        total = sa.func.coalesce(sa.func.sum(Message.cost), 0)
+        accepted = session.scalar(sa.select(total).where(*own, Message.accepted_at >= since))
+        under_way = session.scalar(
+            sa.select(total).where(
+                *own, sa.text("messages.state IN ('sending', 'unknown')"), Message.accepted_at.is_(None)
+            )
+        )
+        look.shared.counted[key] = int(accepted or 0) + int(under_way or 0)
+    return look.shared.counted[key]
+
+
+def counts(look: Look) -> bool:
+    """Say whether a message that goes has to be counted before the next one of its transaction is judged."""
+    capped = look.policy("frequency_cap") is not None and look.category is Category.MARKETING
+    return capped or (look.policy("budget") is not None and bool(cost_of(look)))
+
+
+def goes(look: Look) -> None:
+    """Count a message that goes, for the others of its transaction."""
+    counted, workspace_id = look.shared.counted, look.row.workspace_id
+    if ("marketing", workspace_id) in counted and look.category is Category.MARKETING:
+        counted["marketing", workspace_id][look.row.contact_id].insert(0, (object(), look.now))
+    if ("spent", workspace_id) in counted:
+        counted["spent", workspace_id] += cost_of(look) or 0
 
 
 RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
@@ -222,13 +261,25 @@ RULES: tuple[Callable[[Session, Look], Iterator[Finding]], ...] = (
 # --- what they share ---------------------------------------------------------------------------------------------
 
 
-def cost_of(look: Look) -> int | None:
-    """Return what the message costs by the workspace's prices, in millionths; None without a price for it."""
+def cost_of(look: Look, parts: int | None = None) -> int | None:
+    """Return what the message costs by the workspace's prices, in millionths; None without a price for it.
+
+    Args:
+        parts: how many it has, for one that does not exist yet.
+    """
     prices = look.policy("prices")
     if prices is None:
         return None
-    each = prices[0].get(f"{look.provider.medium}_{look.category}", prices[0].get(look.provider.medium))
-    return None if each is None else round(float(each) * _MILLION) * (look.row.parts or 1)
+    each = policies.price(prices[0], country_of(look), look.provider.medium, look.category)
+    return None if each is None else round(float(each) * _MILLION) * (parts or look.row.parts or 1)
+
+
+def country_of(look: Look) -> str | None:
+    """Return the country whose prices count: that of the number, else of the user id, which begins with it."""
+    if phone := look.identities.get("phone"):
+        return phones.country(phone)
+    user_id = look.identities.get("bsuid") or look.identities.get("parent_bsuid")
+    return user_id.partition(".")[0] if user_id else None
 
 
 def keep(session: Session, look: Look, found: list[Finding]) -> None:
@@ -253,7 +304,8 @@ def _whole(moment: datetime) -> datetime:
     return moment if moment.microsecond == 0 else moment.replace(microsecond=0) + timedelta(seconds=1)
 
 
-def _take_turns(session: Session, look: Look, name: str) -> None:
+def _take_turns(session: Session, look: Look, names: list[str]) -> None:
     """Let one send after the other count; who only wants to know waits for nobody."""
     if look.decides:
-        session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+        turns = sa.text("SELECT pg_advisory_xact_lock(hashtext(name)) FROM unnest(CAST(:names AS text[])) AS name")
+        session.execute(turns, {"names": names})

@@ -42,18 +42,18 @@ def _end_of_quiet(now: datetime, start: time, end: time, zone: ZoneInfo) -> date
     local = now.astimezone(zone)
     for day in (local.date() - timedelta(days=1), local.date()):
         last = day if start < end else day + timedelta(days=1)
-        begins, ends = _instant(day, start, zone), _instant(last, end, zone)
+        begins, ends = instant(day, start, zone), instant(last, end, zone)
         if begins <= now < ends:
             return ends
     return None
 
 
-def _instant(day: date, wall: time, zone: ZoneInfo) -> datetime:
+def instant(day: date, wall: time, zone: ZoneInfo, *, first: bool = False) -> datetime:
     """Return a wall-clock time as an instant; one that daylight saving skips is the first that exists after it.
 
-    Of a time that comes twice it is the second: quiet lasts until it is surely over.
+    Of a time that comes twice it is the second: quiet lasts until it is surely over. With `first`, it is the first.
     """
-    instant = datetime.combine(day, wall, zone).replace(fold=1).astimezone(UTC)
+    instant = datetime.combine(day, wall, zone).replace(fold=0 if first else 1).astimezone(UTC)
     if instant.astimezone(zone).time() == wall:
         return instant
     # Skipped: the two readings lie on either side of the jump, which is where the later wall clock begins.

@@ -172,16 +172,17 @@ def enqueue_send(
         provider.task,
         args={"message_id": message.id},
         workspace_id=message.workspace_id,
-        scopes=[
-            f"channel:{message.channel_id}",
-            f"conversation:{message.conversation_id}",
-            f"contact:{message.contact_id}",
-        ],
+        scopes=scopes(message.channel_id, message.conversation_id, message.contact_id),
         priority=priority,
         run_at=run_at,
         serial_key=f"send:{message.conversation_id}",
         trace=message.trace_id or message.id,
     )
+
+
+def scopes(channel_id: uuid.UUID, conversation_id: uuid.UUID, contact_id: uuid.UUID | None) -> list[str]:
+    """Return by what the sending of a message can be held."""
+    return [f"channel:{channel_id}", f"conversation:{conversation_id}", f"contact:{contact_id}"]
 
 
 def provider_of(session: Session, message: Message) -> Provider:

@@ -6,16 +6,16 @@ time than those at which they left.
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from crm_tasks.core import breaker, db, pace
+from crm_tasks.core import db, pace
 from crm_tasks.core.errors import Snooze
-from crm_tasks.core.pace import Bucket, Members, Slot
+from crm_tasks.core.pace import Bucket, Members, Slot, Wish
 from crm_tasks.core.pace.buckets import DAY, Limit
 from crm_tasks.core.queues import parse_rate
 from crm_tasks.messages.models import Direction, Message
@@ -27,8 +27,8 @@ from crm_tasks.workspaces.models import Channel
 
 # Of the provider's limit: what is left is for the unevenness of the way there.
 USED = 0.965
-# A start that is so many seconds late would be too near to the next ones.
-LATE, _TRIES = 0.012, 4
+# A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
+LATE, _LATE_PART, _TRIES = 0.012, 0.02, 4
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
 MARK_AHEAD = 0.1
 # The code of a snooze for its slot.
@@ -71,26 +71,27 @@ class Start:
 
     slot: Slot
     due: float
-    limits: list[Limit]
-    priority: int
-    member: str | None
+    wish: Wish
 
     @property
     def left(self) -> float:
         """Seconds until then."""
         return max(0.0, self.due - time.monotonic())
 
-    def wait(self) -> bool:
-        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none.
+    def in_time(self, late: float = LATE) -> bool:
+        """Whether it may still be used now. Late is as good for one that was free at once: nobody is close behind."""
+        steps = [1 / limit.rate for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2]
+        late = max(late, _LATE_PART * max(steps, default=0.0))
+        return self.slot.wait.total_seconds() <= late or time.monotonic() - self.due <= late
 
-        A slot that was free at once has nobody close behind it: late, it is as good.
-        """
+    def wait(self, *, late: float = LATE, tries: int = _TRIES) -> bool:
+        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
         start = self
-        for _ in range(_TRIES):
+        for _ in range(tries):
             time.sleep(start.left)
-            if start.slot.wait.total_seconds() <= LATE or time.monotonic() - start.due <= LATE:
+            if start.in_time(late):
                 return True
-            again = _reserve(self.limits, self.priority, self.member)
+            (again,) = _starts([self.wish])
             if not again.slot.reserved:
                 return False
             start = again
@@ -100,14 +101,23 @@ class Start:
 
 def reserve(seen: Look, *, priority: int) -> Start:
     """Reserve one start for a message in everything that limits it."""
+    return reserve_many([(seen, priority)])[0]
+
+
+def reserve_many(wanted: Sequence[tuple[Look, int]]) -> list[Start]:
+    """Reserve one start for each of these messages, with its priority, in everything that limits it."""
+    return _starts([_wish(seen, priority) for seen, priority in wanted])
+
+
+def _wish(seen: Look, priority: int) -> Wish:
     limits = limits_of(seen)
     members = any(isinstance(limit, Members) for limit in limits)
-    return _reserve(limits, priority, str(seen.row.contact_id) if members else None)
+    return Wish(limits, priority, str(seen.row.contact_id) if members else None)
 
 
-def _reserve(limits: list[Limit], priority: int, member: str | None) -> Start:
-    slot = pace.reserve(limits, priority=priority, member=member)
-    return Start(slot, time.monotonic() + slot.wait.total_seconds(), limits, priority, member)
+def _starts(wishes: Sequence[Wish]) -> list[Start]:
+    slots, moment = pace.reserve_many(wishes), time.monotonic()
+    return [Start(slot, moment + slot.wait.total_seconds(), wish) for slot, wish in zip(slots, wishes, strict=True)]
 
 
 def waiting(seen: Look, slot: Slot) -> Snooze:
@@ -122,7 +132,7 @@ def waiting(seen: Look, slot: Slot) -> Snooze:
 
 def limits_of(seen: Look) -> list[Limit]:
     """Return everything that limits how soon a message may leave."""
-    row, provider, settings = seen.row, seen.provider, seen.row.settings
+    row, provider, settings = seen.row, seen.provider, seen.channel.settings
     found: list[Limit] = []
     if own := limit_of_channel(row.channel_id, per_second(provider, settings)):
         found.append(own)
@@ -134,16 +144,13 @@ def limits_of(seen: Look) -> list[Limit]:
         count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
         found.append(_evenly(f"workspace:{row.workspace_id}", count / period.total_seconds()))
     if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
-        portfolio = portfolio_of(settings, row.waba_id, row.channel_id)
+        portfolio = portfolio_of(settings, seen.channel.waba_id, row.channel_id)
         found.append(Members(people_bucket(portfolio), int(people), lambda: _reached(portfolio)))
     return found
 
 
-def wait_for_breaker(seen: Look) -> Finding | None:
-    """Return why a channel whose provider keeps failing is left alone for a while; None if it may be asked."""
-    wait = breaker.before(breaker_key(seen.row.channel_id))
-    if wait is None:
-        return None
+def wait_for_breaker(seen: Look, wait: timedelta) -> Finding:
+    """Return why a channel whose provider keeps failing is left alone for a while."""
     return Finding("breaker", "the provider keeps failing", "half of 10 calls in 30 s", "system", seen.now + wait)
 
 

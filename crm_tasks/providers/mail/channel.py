@@ -75,6 +75,8 @@ def by_gateway(sender: Sender, out: Outgoing) -> Result:
         "idempotencyKey": out.id,
         "category": out.category,
     }
+    if sender.credentials.get("callback_secret"):  # without one, no callback would be believed
+        more["callbackUrl"] = f"{settings().outside_url}/webhooks/email/{sender.channel_id}"
     mail = _mail(sender, out)
     return _unsound(mail) or gateway.send(found, mail, more)
 

@@ -31,6 +31,7 @@ PROVIDER = Provider(
         Need("verify_token", "The word that Meta repeats when it verifies the webhook.", secret=True),
     ),
     send=client.send,
+    send_async=client.send_async,
     mark_read=client.mark_read,
     # Meta, "Throughput": 80 messages a second, in and out together, until the number is raised.
     per_second=80.0,

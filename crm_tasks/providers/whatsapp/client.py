@@ -6,13 +6,18 @@ from typing import Any
 import orjson
 
 from crm_tasks.core.errors import Permanent, Transient
-from crm_tasks.providers import http
+from crm_tasks.providers import http, loop
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
 from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import refusal
 
 
 def send(sender: Sender, out: Outgoing) -> Result:
+    """Send one message, and wait for the answer."""
+    return loop.submit(send_async(sender, out)).result()
+
+
+async def send_async(sender: Sender, out: Outgoing) -> Result:
     """Send one message. Our id goes along as `biz_opaque_callback_data`: every status webhook brings it back."""
     body: dict[str, Any] = {
         "messaging_product": "whatsapp",
@@ -26,7 +31,7 @@ def send(sender: Sender, out: Outgoing) -> Result:
     if out.context_id:
         body["context"] = {"message_id": out.context_id}
     try:
-        answer = _post(sender, body)
+        answer = await loop.request("POST", _url(sender), data=orjson.dumps(body), headers=_headers(sender))
     except NotSent as error:
         return Refusal(Action.RETRY, -1, f"no connection: {error}")
     except NoAnswer as error:
@@ -34,10 +39,12 @@ def send(sender: Sender, out: Outgoing) -> Result:
     return _result(answer)
 
 
-def _post(sender: Sender, body: dict[str, Any]) -> Answer:
-    url = f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
-    headers = {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
-    return http.request("POST", url, data=orjson.dumps(body), headers=headers)
+def _url(sender: Sender) -> str:
+    return f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
+
+
+def _headers(sender: Sender) -> dict[str, str]:
+    return {"Authorization": f"Bearer {sender.credentials['access_token']}", "Content-Type": "application/json"}
 
 
 def _recipient(to: Address) -> dict[str, str]:
@@ -59,7 +66,7 @@ def mark_read(sender: Sender, provider_id: str, typing: bool) -> None:
     if typing:
         body["typing_indicator"] = {"type": "text"}
     try:
-        answer = _post(sender, body)
+        answer = http.request("POST", _url(sender), data=orjson.dumps(body), headers=_headers(sender))
     except (NotSent, NoAnswer) as error:
         raise Transient(f"the provider did not answer: {error}", code="no_answer") from None
     if answer.status != 200:

@@ -123,6 +123,11 @@ def wants(wanted: Sequence[str], type: EventType) -> bool:
     return type in wanted or EVERYTHING in wanted
 
 
+def anyone_wants(session: Session, workspace_id: uuid.UUID, type: EventType) -> bool:
+    """Say whether any endpoint of a workspace is to be told of things of this type."""
+    return any(wants(wanted, type) for _, wanted in _wishes(session, workspace_id))
+
+
 def forget_wishes(session: Session) -> None:
     """Look again: an endpoint was changed in this transaction."""
     session.info.pop(_REMEMBERED, None)

@@ -1,0 +1,125 @@
+"""The plan of a campaign: its audience, written down as recipients chunk by chunk.
+
+Each chunk is one statement behind the lock of the campaign, and the campaign remembers how far it is: whoever plans on
+after a kill, or twice at once, plans each person once.
+"""
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from crm_tasks.campaigns.models import BEFORE, Campaign, CampaignState
+from crm_tasks.campaigns.service import supervising
+from crm_tasks.campaigns.service.verdicts import Outcome
+from crm_tasks.contacts import audience
+from crm_tasks.core.db import changed, dumps, now
+from crm_tasks.core.jobs.enqueue import enqueue
+from crm_tasks.core.log import get_logger
+
+log = get_logger(__name__)
+
+CHUNK = 20_000
+_NOBODY = uuid.UUID(int=0)
+_DUPLICATE = {"rule": Outcome.DUPLICATE, "value": "the same person as another recipient", "set_by": "the contacts"}
+
+
+def ask(session: Session, campaign: Campaign) -> uuid.UUID:
+    """Have a campaign planned; one that is being rehearsed is planned by that."""
+    rehearse = campaign.rehearse_since is not None and campaign.rehearsal is None and campaign.state in BEFORE
+    task = "campaigns.rehearse" if rehearse else "campaigns.plan"
+    return enqueue(
+        session,
+        task,
+        args={"campaign_id": campaign.id},
+        workspace_id=campaign.workspace_id,
+        scopes=[campaign.scope],
+        unique_key=f"{task}:{campaign.id}",
+        serial_key=f"plan:{campaign.id}",
+        trace=campaign.trace_id,
+    )
+
+
+def forget(campaign: Campaign) -> None:
+    """Plan from the beginning, and forget the forecast: the audience or the message has changed."""
+    campaign.plan_cursor, campaign.planned_at, campaign.audience_total = None, None, 0
+    campaign.rehearse_since, campaign.rehearse_cursor, campaign.rehearse_sums = None, 0, {}
+    campaign.rehearsal, campaign.rehearsed_at = None, None
+
+
+def plan_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK) -> bool:
+    """Plan the next chunk; False once there is nothing more to plan."""
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is None or campaign.planned_at is not None:
+        return False
+    if campaign.state not in (*BEFORE, CampaignState.RUNNING):
+        return False
+    if campaign.plan_cursor is None and _clear(session, campaign, chunk):
+        return True
+    inserted, last = _insert(session, campaign, chunk)
+    campaign.audience_total += inserted
+    campaign.plan_cursor = last or campaign.plan_cursor or _NOBODY
+    if inserted == chunk:
+        session.flush()
+        return True
+    duplicates = _mark_duplicates(session, campaign)
+    campaign.planned_at = session.scalar(sa.select(now()))
+    session.flush()
+    log.info("campaign.planned", campaign_id=str(campaign.id), recipients=campaign.audience_total, same=duplicates)
+    if campaign.state is CampaignState.RUNNING:
+        supervising.ask(session, campaign)
+    return False
+
+
+def _clear(session: Session, campaign: Campaign, most: int) -> int:
+    """Remove recipients of an earlier plan, of which nobody has got anything."""
+    return changed(
+        session.execute(
+            sa.text(
+                "DELETE FROM recipients WHERE campaign_id = :campaign AND message_id IS NULL AND position IN ("
+                "  SELECT position FROM recipients WHERE campaign_id = :campaign ORDER BY position LIMIT :most)"
+            ),
+            {"campaign": campaign.id, "most": most},
+        )
+    )
+
+
+def _insert(session: Session, campaign: Campaign, most: int) -> tuple[int, uuid.UUID | None]:
+    """Write the next recipients, in the order of their ids; returns how many, and the last."""
+    wanted = audience.select(session, campaign.workspace_id, campaign.audience).subquery("audience")
+    (contact,) = wanted.c
+    after = campaign.plan_cursor or _NOBODY
+    chunk = sa.select(contact.label("id")).where(contact > after).order_by(contact).limit(most).cte("chunk")
+    recipients = sa.table(
+        "recipients", *(sa.column(name) for name in ("campaign_id", "contact_id", "workspace_id", "position"))
+    )
+    rows = sa.select(
+        sa.literal(campaign.id, sa.Uuid()),
+        chunk.c.id,
+        sa.literal(campaign.workspace_id, sa.Uuid()),
+        campaign.audience_total + sa.func.row_number().over(order_by=chunk.c.id),
+    )
+    inserted = (
+        recipients.insert()
+        .from_select(list(recipients.c.keys()), rows)
+        .returning(recipients.c.contact_id)
+        .cte("inserted")
+    )
+    last = sa.select(chunk.c.id).order_by(chunk.c.id.desc()).limit(1).scalar_subquery()
+    row: Any = session.execute(sa.select(sa.func.count(), last).select_from(inserted)).one()
+    return row[0], row[1]
+
+
+def _mark_duplicates(session: Session, campaign: Campaign) -> int:
+    """Leave out who is known to be the same person as another recipient; of two that name each other, the second."""
+    statement = """
+        UPDATE recipients r SET state = 'suppressed', forecast = :outcome, reason = cast(:reason AS jsonb)
+        FROM contacts c, recipients other, contacts o
+        WHERE r.campaign_id = :campaign AND r.message_id IS NULL AND r.state = 'planned' AND c.id = r.contact_id
+          AND c.duplicate_of IS NOT NULL AND other.campaign_id = r.campaign_id
+          AND other.contact_id = c.duplicate_of AND o.id = other.contact_id
+          AND (o.duplicate_of IS DISTINCT FROM c.id OR other.position < r.position)
+    """
+    values = {"campaign": campaign.id, "outcome": Outcome.DUPLICATE, "reason": dumps(_DUPLICATE)}
+    return changed(session.execute(sa.text(statement), values))

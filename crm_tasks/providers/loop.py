@@ -1,0 +1,143 @@
+"""Requests on one event loop per process: hundreds at once, for the threads of a worker or for one broadcast.
+
+A request by `requests` costs a millisecond of a core, one on a loop a fifth of it. What is promised is what `http`
+promises: a deadline over all of it, another try only where none can have left, no proxies of the environment.
+"""
+
+import asyncio
+import atexit
+import os
+import ssl
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import aiohttp
+import certifi
+
+import crm_tasks
+from crm_tasks.config import settings
+from crm_tasks.core import metrics
+from crm_tasks.core.log import get_logger
+from crm_tasks.providers.http import MAX_BODY, Answer, NoAnswer, NotSent, host_of, longest, retry_delays
+
+log = get_logger(__name__)
+T = TypeVar("T")
+
+CONNECTIONS = 500
+# Less than the servers keep an idle connection: one that they close under a request leaves an unknown.
+KEEP_ALIVE = 15.0
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+
+
+def submit(work: Coroutine[Any, Any, T]) -> "Future[T]":
+    """Run something on the loop of this process."""
+    return asyncio.run_coroutine_threadsafe(work, _running())
+
+
+async def request(method: str, url: str, *, timeout: float | None = None, **options: Any) -> Answer:
+    """Make one request on the loop and return the answer, whatever its status; redirects are not followed.
+
+    Args:
+        timeout: seconds for all of it: every try, the pauses between them, and the answer's last byte.
+
+    Raises:
+        NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
+    """
+    end = time.monotonic() + (timeout or longest())
+    for delay in (*retry_delays(), None):
+        try:
+            return await _once(method, url, end, options)
+        except NotSent as error:
+            if delay is None or time.monotonic() + delay >= end:
+                raise
+            metrics.count("http_retries")
+            log.warning("http.retry", host=host_of(url), reason=str(error), delay=delay)
+            await asyncio.sleep(delay)
+    raise AssertionError("unreachable")
+
+
+async def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
+    left = SimpleNamespace(has=False)
+    limits = aiohttp.ClientTimeout(
+        total=max(0.05, end - time.monotonic()), sock_connect=settings().http_connect_timeout
+    )
+    try:
+        async with _session().request(
+            method, url, timeout=limits, allow_redirects=False, trace_request_ctx=left, **options
+        ) as response:
+            return Answer(response.status, response.headers, await _body(response))
+    except _FAILURES as error:
+        reason = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
+        raise (NoAnswer if left.has else NotSent)(reason) from None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(65_536):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise NoAnswer(f"an answer of more than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+# --- the loop and its session ------------------------------------------------------------------------------------
+
+_loop: asyncio.AbstractEventLoop | None = None
+_http: aiohttp.ClientSession | None = None
+_lock = threading.Lock()
+
+
+def _running() -> asyncio.AbstractEventLoop:
+    global _loop
+    if _loop is None:
+        with _lock:
+            if _loop is None:
+                made = asyncio.new_event_loop()
+                threading.Thread(target=made.run_forever, name="requests", daemon=True).start()
+                _loop = made
+    return _loop
+
+
+def _session() -> aiohttp.ClientSession:
+    """Return the session, made at first use, on the loop."""
+    global _http
+    if _http is None:
+        trace = aiohttp.TraceConfig()
+        # From the moment that there is a connection, the request may arrive, whatever error follows.
+        trace.on_connection_create_end.append(_leaves)
+        trace.on_connection_reuseconn.append(_leaves)
+        _http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS,
+                keepalive_timeout=KEEP_ALIVE,
+                ssl=ssl.create_default_context(cafile=certifi.where()),
+            ),
+            headers={"User-Agent": f"whatsapp-crm/{crm_tasks.__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+        )
+    return _http
+
+
+async def _leaves(_session: Any, context: SimpleNamespace, _params: Any) -> None:
+    context.trace_request_ctx.has = True
+
+
+def _close() -> None:
+    if _loop is not None and _http is not None:
+        with suppress(TimeoutError):
+            submit(_http.close()).result(timeout=1)
+
+
+def _after_fork() -> None:
+    global _loop, _http, _lock
+    _loop, _http, _lock = None, None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close)
