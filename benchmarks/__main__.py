@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import broadcast, fairness, idle, ingestion, lab, ledger, measure, reply, sends
+from benchmarks import broadcast, fairness, idle, imports, ingestion, lab, ledger, measure, reply, sends
 
 Results = dict[str, Any]
 console = Console()
@@ -24,7 +24,7 @@ _TARGET_MB = 600
 def main() -> None:
     """Run what was asked for, or everything."""
     asked = _arguments()
-    lacking = lab.missing() if {"ingestion", "sends", "broadcast"} & set(asked.names) else []
+    lacking = lab.missing() if {"ingestion", "sends", "broadcast", "imports"} & set(asked.names) else []
     if lacking:
         sys.exit(f"bench: the comparison with Node needs {', '.join(lacking)}")
     results: Results = {"machine": _machine(), "rounds": asked.rounds}
@@ -93,6 +93,21 @@ def _sends(rounds: int) -> Results:
     runs = _in_turn(rounds, {name: partial(side, messages) for name, side in sides.items()})
     _table(f"{messages} sends, provider at 50 ms", runs, "sends/s")
     return _summary(runs, ours="ours", peer="bullmq", target=0.0)
+
+
+def _imports(_rounds: int) -> Results:
+    """Rows of a file per second, beside Node and a raw COPY; one round, as each is minutes of work."""
+    rows = 1_000_000
+    path = imports.file_of(rows)
+    sides = {"ours": imports.ours, "node": imports.node, "copy": imports.raw_copy}
+    runs = _in_turn(1, {name: partial(side, path, rows) for name, side in sides.items()})
+    console.print(f"  {rows:,} rows in the file, {rows:,} contacts, each created once")
+    table = Table("", "rows/s", "seconds", "peak MB", "CPU s per 1,000", title=f"{rows:,} clean rows")
+    for name, (run,) in runs.items():
+        figures = (f"{run['per_second']:,.0f}", f"{run['seconds']:.1f}", f"{run['peak_mb']:.0f}")
+        table.add_row(name, *figures, f"{run['cpu_s_per_1000']:.3f}")
+    console.print(table)
+    return _summary(runs, ours="ours", peer="node", target=0.0) | {"target_per_second": 50_000}
 
 
 def _broadcast(rounds: int) -> Results:
@@ -170,6 +185,7 @@ _BENCHES: dict[str, Callable[[int], Results]] = {
     "broadcast": _broadcast,
     "reply": _reply,
     "fairness": _fairness,
+    "imports": _imports,
     "idle": _idle,
 }
 
