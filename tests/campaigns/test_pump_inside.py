@@ -5,34 +5,38 @@ import uuid
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.pump import Pump
 from crm_tasks.campaigns.service import outcomes
 from crm_tasks.campaigns.service.drawing import Drawn
+from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
 from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
-from tests.campaigns.pumping import numbers, proved, times
-from tests.core.ledger import execute, new
+from tests.campaigns.pumping import numbers, proved, start, times
+from tests.core.ledger import execute, new, take, update
 from tests.fixtures import Demo
 from tests.messages.apply import rows
 from tests.messages.outgoing import fault
 from tests.outside import Sandbox
+from tests.webhooks import hooks
 
 
 def test_marked_by_a_commit_of_which_nobody_heard_they_are_sent_all_the_same(
     shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people(shop, 6)
-    heed, lost = Pump._heed, []
+    draw, lost = Pump._draw, []
 
-    def deaf(self: Pump, drawn: Drawn) -> None:
+    def deaf(self: Pump, session: Session) -> Drawn:
+        drawn = draw(self, session)
         if drawn.orders and not lost:
             lost.extend(drawn.orders)
-            drawn = Drawn(drawn.after)
-        heed(self, drawn)
+            return Drawn(drawn.after)
+        return drawn
 
-    monkeypatch.setattr(Pump, "_heed", deaf)
+    monkeypatch.setattr(Pump, "_draw", deaf)
     mine = campaign(shop, SALE)
     run(mine)
     assert lost
@@ -105,3 +109,30 @@ def test_an_answer_that_cannot_be_kept_takes_no_other_with_it_and_is_not_sent_ag
     assert [message.contact_id for message in rows(Message, Message.state == "unknown")] == [bad]
     assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
     proved(sandbox)
+
+
+@pytest.mark.parametrize(("crashes", "goes_on"), [(2, True), (5, False)])
+def test_a_pump_that_waits_after_the_death_of_its_worker_keeps_nobody_waiting_unless_it_is_to_blame(
+    shop: Demo, sandbox: Sandbox, crashes: int, goes_on: bool
+) -> None:
+    people(shop, 6)
+    mine = campaign(shop, SALE)
+    start(mine)
+    while not (pumps := rows(Job, Job.task == "campaigns.pump")):
+        for job in rows(Job, Job.state == "queued"):
+            hooks.run_one(job.id, job.queue)
+    dying = Pump(mine, 0, 0, take(pumps[0].id))
+    dying._most = 2
+    cut_off = db.retrying(dying._draw).orders
+    assert len(cut_off) == 2
+    # As the scheduler leaves it.
+    put_off = "state = 'queued', lease_until = NULL, rung_at = NULL, run_at = crm_now() + interval '1 hour'"
+    update([pumps[0].id], f"{put_off}, crashes = {crashes}")
+    go_on()
+    if goes_on:
+        assert counts(mine) == {"accepted": 4, "unknown": 2}
+        assert set(times(sandbox).values()) == {1}
+        proved(sandbox)
+    else:
+        assert counts(mine) == {"planned": 4, "sending": 2}
+        assert times(sandbox) == {}

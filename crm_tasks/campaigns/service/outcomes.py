@@ -26,8 +26,9 @@ log = get_logger(__name__)
 
 _LEFT_BEHIND = sa.text("""
     SELECT id FROM messages
-    WHERE state IN ('planned', 'queued', 'sending', 'unknown') AND state = 'sending' AND job_id = :job
-      AND claim_no < :claim
+    WHERE state IN ('planned', 'queued', 'sending', 'unknown') AND state = 'sending' AND (
+        job_id = :job AND claim_no < :claim
+        OR job_id IN (SELECT id FROM jobs WHERE state = 'queued' AND serial_key = :lane AND id <> :job))
     ORDER BY id
 """)
 # Nobody sends these any more: their pump is over, or was taken over. What waits for an ordinary job is that job's.
@@ -111,9 +112,9 @@ def _by_job(session: Session, campaign: Campaign, message: Message, until: datet
 
 
 def left_behind(session: Session, claim: Claim) -> int:
-    """Take what an earlier claim of this pump was sending for unknown: it may have left."""
-    ids = session.scalars(_LEFT_BEHIND, {"job": claim.id, "claim": claim.claim_no}).all()
-    return _unknown(session, ids)
+    """Take what an earlier claim of this pump, or of another of its lane, was sending for unknown: it may have left."""
+    values = {"job": claim.id, "claim": claim.claim_no, "lane": claim.serial_key}
+    return _unknown(session, session.scalars(_LEFT_BEHIND, values).all())
 
 
 def forsaken(session: Session) -> int:

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.models import Campaign, CampaignState, Recipient
+from crm_tasks.config import settings
 from crm_tasks.core.db import now
 from crm_tasks.core.jobs.enqueue import NewJob, enqueue, enqueue_many
+from crm_tasks.core.queues import Queue
 from crm_tasks.messages.models import MessageState
 from crm_tasks.messages.service import pacing
 from crm_tasks.providers import registry
@@ -21,10 +23,12 @@ EVERY = timedelta(seconds=2)
 _CANCELLED_FOR = timedelta(days=1)
 # What one pump brings out in a second, and how many there are at most.
 PER_LANE, MOST_LANES = 1_000, 4
-# Each half by an index of its own: what is over is never looked at.
+# Each half by an index of its own: what is over is never looked at. One that its worker's death has put off does not
+# count, or the campaign would stand still so long; unless so many workers died of it that it may be to blame.
 _PRESENT = """
-    SELECT serial_key FROM jobs WHERE state = 'queued' AND serial_key = ANY(:keys)
-    UNION SELECT serial_key FROM jobs WHERE state = 'running' AND serial_key = ANY(:keys)
+    SELECT serial_key FROM jobs WHERE state = 'running' AND serial_key = ANY(:keys)
+    UNION SELECT serial_key FROM jobs WHERE state = 'queued' AND serial_key = ANY(:keys)
+    GROUP BY serial_key HAVING bool_or(crashes = 0 OR run_at <= crm_now()) OR sum(crashes) >= :poison
 """
 # Before the pumps, which are many.
 _PRIORITY = 3
@@ -57,7 +61,8 @@ def pump(session: Session, campaign: Campaign) -> int:
     """Enqueue the pumps that are missing, and return how many."""
     channel = session.get_one(Channel, campaign.channel_id)
     keys = {lane: pump_key(campaign.id, lane) for lane in range(lanes(channel))}
-    present = set(session.scalars(sa.text(_PRESENT), {"keys": list(keys.values())}))
+    values = {"keys": list(keys.values()), "poison": settings().queues[Queue.CAMPAIGNS].poison_after}
+    present = set(session.scalars(sa.text(_PRESENT), values))
     missing = [lane for lane, key in keys.items() if key not in present]
     enqueue_many(session, [new_pump(campaign, lane) for lane in missing])
     return len(missing)
