@@ -233,6 +233,26 @@ def test_conditions_mean_in_sql_what_they_say(demo: Demo, persons: list[dict], w
         session.rollback()
 
 
+@pytest.mark.parametrize(
+    ("op", "value", "found"),
+    [
+        ("contains", "0%", {"100% sure"}),
+        ("contains", "_", {"a_c"}),
+        ("starts_with", "a_", {"a_c"}),
+        ("contains", "b\\", {"b\\c"}),
+        ("contains", "%", {"100% sure"}),
+        ("is", "a_c", {"a_c"}),
+        ("is_not", "%", {"100% sure", "1000", "a_c", "abc", "b\\c", "bc"}),
+    ],
+)
+def test_a_wildcard_is_a_letter_like_others(demo: Demo, session: Session, op: str, value: str, found: set[str]) -> None:
+    for name in ("100% sure", "1000", "a_c", "abc", "b\\c", "bc"):
+        put(session, demo, {"name": name})
+    wanted = {"field": "name", "op": op, "value": value}
+    query = sa.select(Contact.name).where(segments.compile(session, demo.workspace_id, wanted))
+    assert set(session.scalars(query)) == found
+
+
 def test_the_search_for_what_is_wrong_names_every_place(demo: Demo, session: Session) -> None:
     define(session, demo.workspace_id)
     wanted = {
