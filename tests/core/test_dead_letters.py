@@ -19,7 +19,7 @@ from crm_tasks.core.task import give_back
 from tests.core.causes import CAUSES, failure
 from tests.core.conftest import Start
 from tests.core.ledger import NAP, execute, job, jobs, many, new, rung, states, take, update
-from tests.harness import eventually, worker
+from tests.harness import beat, eventually, worker
 
 CAUSE = "messages.test_cause"
 WORKSPACE = uuid.UUID(int=1)
