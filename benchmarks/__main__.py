@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fairness, idle, ingestion, lab, ledger, measure, reply, sends
+from benchmarks import broadcast, fairness, idle, imports, ingestion, lab, ledger, measure, reply, sends
 
 Results = dict[str, Any]
 console = Console()
@@ -24,7 +24,7 @@ _TARGET_MB = 600
 def main() -> None:
     """Run what was asked for, or everything."""
     asked = _arguments()
-    lacking = lab.missing() if {"ingestion", "sends"} & set(asked.names) else []
+    lacking = lab.missing() if {"ingestion", "sends", "broadcast", "imports"} & set(asked.names) else []
     if lacking:
         sys.exit(f"bench: the comparison with Node needs {', '.join(lacking)}")
     results: Results = {"machine": _machine(), "rounds": asked.rounds}
@@ -95,6 +95,52 @@ def _sends(rounds: int) -> Results:
     return _summary(runs, ours="ours", peer="bullmq", target=0.0)
 
 
+def _imports(_rounds: int) -> Results:
+    """Rows of a file per second, beside Node and a raw COPY; one round, as each is minutes of work."""
+    rows = 1_000_000
+    path = imports.file_of(rows)
+    sides = {"ours": imports.ours, "node": imports.node, "copy": imports.raw_copy}
+    runs = _in_turn(1, {name: partial(side, path, rows) for name, side in sides.items()})
+    console.print(f"  {rows:,} rows in the file, {rows:,} contacts, each created once")
+    table = Table("", "rows/s", "seconds", "peak MB", "CPU s per 1,000", title=f"{rows:,} clean rows")
+    for name, (run,) in runs.items():
+        figures = (f"{run['per_second']:,.0f}", f"{run['seconds']:.1f}", f"{run['peak_mb']:.0f}")
+        table.add_row(name, *figures, f"{run['cpu_s_per_1000']:.3f}")
+    console.print(table)
+    return _summary(runs, ours="ours", peer="node", target=0.0) | {"target_per_second": 50_000}
+
+
+def _broadcast(rounds: int) -> Results:
+    """A campaign, beside BullMQ and a bare loop: first whether all of it is right."""
+    people = broadcast.RECIPIENTS
+    sides = {
+        "ours": broadcast.ours,
+        "with sandbox": broadcast.with_sandbox,
+        "bullmq": sends.bullmq,
+        "asyncio": sends.bare,
+    }
+    runs = _in_turn(rounds, {name: partial(side, people) for name, side in sides.items()})
+    for name in ("ours", "with sandbox"):
+        for run in runs[name]:
+            if wrong := broadcast.Broadcast(**run).wrong(people, statuses=name != "ours"):
+                raise SystemExit(f"bench: {name}: {'; '.join(wrong)}")
+        console.print(f"{name}: {people:,} accepted, as many as the provider took, nobody twice, all accounted for")
+    _table(f"Broadcast to {people:,}", runs, "messages/s")
+    for name in ("ours", "with sandbox"):
+        console.print(
+            f"{name}: planned {_median(runs[name], 'planned_per_second'):,.0f}/s, of a bare INSERT … SELECT "
+            f"{_median(runs[name], 'planned_ratio'):.2f} (target 0.5); at its peak the worker of campaigns "
+            f"{_median(runs[name], 'peak_mb'):.0f} MB, all processes {_median(runs[name], 'all_peak_mb'):.0f} MB"
+        )
+    console.print(
+        f"with sandbox: the last status applied {_median(runs['with sandbox'], 'statuses_s'):.1f} s after the start, "
+        f"{_median(runs['with sandbox'], 'statuses_behind_s'):.1f} s after the last acceptance, in "
+        f"{_median(runs['with sandbox'], 'webhooks'):,.0f} webhooks; CPU of the sandbox "
+        f"{_median(runs['with sandbox'], 'sandbox_cpu_s_per_1000'):.2f} s per 1,000 messages"
+    )
+    return _summary(runs, ours="ours", peer="bullmq", target=0.0)
+
+
 def _reply(rounds: int) -> Results:
     """How long a customer waits."""
     before = measure.statements()
@@ -136,8 +182,10 @@ _BENCHES: dict[str, Callable[[int], Results]] = {
     "ingestion": _ingestion,
     "ledger": _ledger,
     "sends": _sends,
+    "broadcast": _broadcast,
     "reply": _reply,
     "fairness": _fairness,
+    "imports": _imports,
     "idle": _idle,
 }
 

@@ -129,12 +129,20 @@ class System:
         return Kill(name, at, away, time.time() - at, said)
 
     def _kill_program(self, name: str, away: float) -> None:
+        self.end(name)
+        time.sleep(away)
+        self.bring_back(name)
+
+    def end(self, name: str) -> None:
+        """Kill a program and all below it with -9."""
         program = self.programs[name]
         os.killpg(program.pid, signal.SIGKILL)
         assert program.popen is not None
         program.popen.wait(10)
-        time.sleep(away)
-        program.start()
+
+    def bring_back(self, name: str) -> None:
+        """Start a program, and return once it serves."""
+        self.programs[name].start()
         self._wait_for(name)
 
     def _kill_valkey(self, _name: str, away: float) -> None:

@@ -59,6 +59,17 @@ def lab() -> Iterator[None]:
         shutil.rmtree(HOME, ignore_errors=True)
 
 
+def leave(keep_logs: str | None) -> None:
+    """Remove everything; the programs' logs are copied before, if wanted."""
+    if keep_logs:
+        shutil.copytree(HOME, keep_logs, ignore=_all_but_logs, dirs_exist_ok=True)
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def _all_but_logs(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".log") and not (Path(folder) / name).is_dir()]
+
+
 def clean() -> None:
     """Empty every table and Valkey."""
     import sqlalchemy as sa

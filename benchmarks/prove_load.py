@@ -10,39 +10,25 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import lab, verdict
+from benchmarks import lab, prove_campaign, verdict
 from benchmarks.customers import Customers
 from benchmarks.kills import HOOK, Kill, System
+from benchmarks.report import Report
 
 console = Console(highlight=False, width=120)
 _ACKNOWLEDGED = 120.0
 _CUT_OFF = "SELECT count(*) FROM jobs WHERE task = 'messages.send' AND crashes > 0"
-
-
-@dataclass(slots=True)
-class Report:
-    """All that is known in the end."""
-
-    options: dict[str, Any]
-    kills: list[dict[str, Any]] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
-    first: dict[str, list[str]] = field(default_factory=dict)
-    last: dict[str, list[str]] = field(default_factory=dict)
-    complaints: dict[str, dict[str, int]] = field(default_factory=dict)
-    crm_prove: str = ""
-    holds: bool = False
 
 
 def main() -> None:
@@ -50,8 +36,12 @@ def main() -> None:
     asked = _arguments()
     _environment(asked.lease)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = prove_load(asked)
-    _show(report)
+    if asked.campaign:
+        report = prove_campaign.prove_campaign(asked)
+        prove_campaign.show(console, report)
+    else:
+        report = prove_load(asked)
+        _show(report)
     if asked.json:
         Path(asked.json).write_text(json.dumps(asdict(report), indent=2) + "\n")
     sys.exit(0 if report.holds else 1)
@@ -61,6 +51,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prove_load", description=__doc__)
     parser.add_argument("--messages", type=int, default=2_000, help="inbound messages (2000)")
     parser.add_argument("--rate", type=float, default=12.0, help="messages a second (12)")
+    parser.add_argument("--campaign", type=int, metavar="N", help="send a campaign to N people instead of all that")
+    parser.add_argument("--per-second", type=int, default=1_000, help="the campaign's channel takes so many (1000)")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is killed (2)")
     parser.add_argument("--seed", type=int, default=1, help="decides the order of the kills and who writes (1)")
     parser.add_argument("--lease", type=float, help="seconds of a lease instead of the product's, for a quick run")
@@ -96,14 +88,8 @@ def prove_load(asked: argparse.Namespace) -> Report:
             finally:
                 customers.give_up()
     finally:
-        if asked.keep_logs:
-            shutil.copytree(lab.HOME, asked.keep_logs, ignore=_all_but_logs, dirs_exist_ok=True)
-        shutil.rmtree(lab.HOME, ignore_errors=True)
+        lab.leave(asked.keep_logs)
     return report
-
-
-def _all_but_logs(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".log") and not (Path(folder) / name).is_dir()]
 
 
 def _run(system: System, customers: Customers, asked: argparse.Namespace, report: Report) -> None:
@@ -112,7 +98,7 @@ def _run(system: System, customers: Customers, asked: argparse.Namespace, report
     kills = _kill_in_turn(system, customers, random.Random(asked.seed), asked.rounds)
     customers.join(_ACKNOWLEDGED + len(customers.said) / asked.rate)
     spoken = time.time()
-    restless = _until_quiet(system, asked.patience)
+    restless = verdict.until_quiet(system, asked.patience)
     seen = verdict.Witnesses(system, customers)
     report.first = verdict.check(seen) | {"All became quiet.": restless}
     report.figures = _figures(seen, started, spoken)
@@ -139,16 +125,6 @@ def _kill_in_turn(system: System, customers: Customers, some: random.Random, rou
     return kills
 
 
-def _until_quiet(system: System, patience: float) -> list[str]:
-    """Wait until nothing is under way, seen twice; return a complaint if that never was."""
-    deadline = time.monotonic() + patience
-    still = 0
-    while still < 2 and time.monotonic() < deadline:
-        still = still + 1 if verdict.quiet(system) else 0
-        time.sleep(0.5)
-    return [] if still == 2 else [f"something was still under way after {patience:g} s"]
-
-
 def _release(system: System, customers: Customers, seen: verdict.Witnesses, patience: float) -> tuple[int, list[str]]:
     """Decide, as a person may, that what is unknown is sent again; one more message gives the echo that allows it."""
     unknown = seen.unknown()
@@ -158,9 +134,9 @@ def _release(system: System, customers: Customers, seen: verdict.Witnesses, pati
 
     system.outside.faults()
     customers.one_more()
-    restless = _until_quiet(system, patience)
+    restless = verdict.until_quiet(system, patience)
     db.retrying(_send_again, [row.answer_id for row in unknown])
-    return len(unknown), restless + _until_quiet(system, patience)
+    return len(unknown), restless + verdict.until_quiet(system, patience)
 
 
 def _send_again(session: Any, message_ids: list[Any]) -> None:

@@ -7,6 +7,7 @@ ledger and the conversations say, and what the sandbox received.
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -78,6 +79,16 @@ def quiet(system: System) -> bool:
         if session.scalar(sa.text(_REST)) or session.scalar(sa.text(_EVENTS)):
             return False
     return system.outside.control("GET", "stats")["webhooks"]["pending"] == 0
+
+
+def until_quiet(system: System, patience: float) -> list[str]:
+    """Wait until nothing is under way, seen twice; return a complaint if that never was."""
+    deadline = time.monotonic() + patience
+    still = 0
+    while still < 2 and time.monotonic() < deadline:
+        still = still + 1 if quiet(system) else 0
+        time.sleep(0.5)
+    return [] if still == 2 else [f"something was still under way after {patience:g} s"]
 
 
 def answered_at(seen: Witnesses) -> dict[str, float]:

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from sandbox import chat, control
 from sandbox.chat import api, pages
 from sandbox.control import gateways, mail, reading, receivers, speaking, steering
+from sandbox.door import Door
 from sandbox.errors import GraphError
 from sandbox.fields import BadInput
 from sandbox.gateways import blueprint as gateway_routes
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(BadInput, _bad_input)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
+    app.wsgi_app = Door(app, world)  # type: ignore[method-assign]
     return app
 
 

@@ -20,6 +20,7 @@ from sandbox.updates import Update
 AT_ONCE = 6
 PENDING = 1_000_000
 _TICK = 0.002
+_LOOKS = 8
 _LONGEST_PAUSE = 5.0
 _IDLE = 3600.0
 Waiting = Update | Callback
@@ -215,7 +216,7 @@ class Outbox:
         if lane is None:
             lane = self._lanes[update.num] = Lane(alone=isinstance(update, Callback))
         heapq.heappush(lane.future, (update.due, update.uid, update))
-        if update.due < self._wake_at:
+        if update.due < self._wake_at and not lane.ready:  # what is ready already will be looked at
             self._wake_at = 0.0
             self._changed.notify()
 
@@ -241,7 +242,8 @@ class Outbox:
         if lane.busy >= AT_ONCE:
             lane.blocked = True
             return now + _IDLE
-        moments = [future[0][0]] if future else []
+        # Who gathers a batch need not wake for each that joins it: it looks now and then whether it is full.
+        moments = [max(future[0][0], now + wait / _LOOKS if ready else 0.0)] if future else []
         if ready:
             moments.append(ready[0].due + wait)
         if lane.retries:

@@ -21,6 +21,8 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import Job, JobMinute, JobState, Process
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.types import id_floor
+from crm_tasks.imports import service as imports
+from crm_tasks.imports.models import Import, ImportChange, ImportReject
 from crm_tasks.media.models import Media
 from crm_tasks.media.service import files
 from crm_tasks.notifications.models import Notification
@@ -52,12 +54,17 @@ def clean_ups() -> list[CleanUp]:
     """Return everything that is cleaned up, in its order."""
     config = settings()
     history, raw = timedelta(days=config.history_days), timedelta(days=config.raw_event_days)
+    undo = timedelta(days=config.import_days)
     return [
         *(_jobs_of(queue) for queue in Queue),
         _rows("jobs with their own time", Job, timedelta(0), _kept_long_enough),
         _rows("idempotency keys", IdempotencyKey, config.cleanup_retention, lambda at: IdempotencyKey.created_at < at),
         _rows("read notifications", Notification, config.cleanup_retention, lambda at: Notification.read_at < at),
         CleanUp("media", timedelta(days=config.media_days), files.forget, partial(_count, Media, _older(Media))),
+        _rows("refused rows of imports", ImportReject, undo, lambda at: ImportReject.import_id < id_floor(at)),
+        _rows("what imports have changed", ImportChange, undo, lambda at: ImportChange.import_id < id_floor(at)),
+        CleanUp("files of imports", undo, imports.forget_files, imports.count_files),
+        _rows("imports", Import, history, _older(Import)),
         CleanUp("events of webhooks", config.cleanup_retention, webhooks.forget, partial(_count, Event, _older(Event))),
         CleanUp("minutes of old days", rollup.MINUTES_LIVE, lambda session, _: rollup.fold_day(session), _unfolded),
         _rows("old days", JobMinute, history, lambda at: JobMinute.minute < at),

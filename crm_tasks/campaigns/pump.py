@@ -51,6 +51,8 @@ class Pump:
         self._later: dict[uuid.UUID, Start] = {}
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._under_way = 0
+        # What has been ordered and whose answer is not kept: at the end, only what could not be.
+        self.unkept: set[uuid.UUID] = set()
         self._threads: ThreadPoolExecutor | None = None
         self._wait: timedelta | None = None
         self._over = False
@@ -117,6 +119,7 @@ class Pump:
 
     def _send(self, order: Order) -> None:
         self._under_way += 1
+        self.unkept.add(uuid.UUID(order.message.id))
         if order.provider.send_async is not None:
             loop.submit(self._on_loop(order))
             return
@@ -130,7 +133,8 @@ class Pump:
             if order.start.left:
                 await asyncio.sleep(order.start.left)
             ready = order.start.in_time(_LATE) or await asyncio.to_thread(order.start.wait, late=_LATE, tries=_TRIES)
-            result = await order.provider.send_async(order.sender, order.message) if ready else None
+            may = ready and self._may_leave()
+            result = await order.provider.send_async(order.sender, order.message) if may else None
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)
@@ -138,11 +142,16 @@ class Pump:
 
     def _in_thread(self, order: Order) -> None:
         try:
-            result = order.provider.send(order.sender, order.message) if order.start.wait() else None
+            may = order.start.wait() and self._may_leave()
+            result = order.provider.send(order.sender, order.message) if may else None
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)
         self._ended.put((order, result))
+
+    def _may_leave(self) -> bool:
+        """Say whether the lease outlasts a request: of a process that stood still, another claim has taken over."""
+        return self._claim.holds_for(http.longest())
 
     # --- writing ---
 
@@ -153,12 +162,26 @@ class Pump:
             return
         answers = [Answered(order, self._claim, result) for order, result in ended if result is not None]
         lost = [uuid.UUID(order.message.id) for order, result in ended if result is None]
+        self._under_way -= len(ended)
         if answers:
-            self._stored(lambda session: outcomes.keep(session, self._campaign_id, answers))
+            self._keep(answers)
             results.heard(answers)
         if lost:
             self._stored(lambda session: outcomes.again(session, self._campaign_id, self._claim, lost))
-        self._under_way -= len(ended)
+            self.unkept.difference_update(lost)
+
+    def _keep(self, answers: list[Answered]) -> None:
+        """Keep answers together. Is there one that cannot be kept, the others are, and it stays as one nobody knows."""
+        try:
+            self._stored(lambda session: outcomes.keep(session, self._campaign_id, answers))
+        except Exception as error:
+            if len(answers) == 1:
+                log.exception("pump.answer_not_kept", error=type(error).__name__)
+                return
+            for each in answers:
+                self._keep([each])
+            return
+        self.unkept.difference_update(each.message_id for each in answers)
 
     def _stored(self, write: Callable[[Session], None]) -> None:
         until_stored(partial(db.retrying, write))

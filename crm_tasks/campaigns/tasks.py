@@ -7,7 +7,17 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.pump import Pump
-from crm_tasks.campaigns.service import ending, lifecycle, planning, rehearsal, retrying, states, supervising, watching
+from crm_tasks.campaigns.service import (
+    ending,
+    lifecycle,
+    outcomes,
+    planning,
+    rehearsal,
+    retrying,
+    states,
+    supervising,
+    watching,
+)
 from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.task import check, finishing, job
@@ -41,8 +51,11 @@ def start(campaign_id: str) -> None:
 def pump(campaign_id: str, lane: int, after: int = 0) -> None:
     """Send to the next recipients for two seconds; a successor goes on."""
     wanted = uuid.UUID(campaign_id)
-    reached, wait, over = Pump(wanted, lane, after, job()).run()
+    claim = job()
+    running = Pump(wanted, lane, after, claim)
+    reached, wait, over = running.run()
     with finishing() as session:
+        outcomes.not_ordered(session, wanted, claim, running.unkept)
         # Who found nobody on the way from the middle has not seen those before.
         supervising.hand_on(session, wanted, lane, after=reached, wait=wait, over=over)
 
@@ -56,8 +69,9 @@ def supervise(campaign_id: str) -> None:
 
 @app.task(name="campaigns.supervise_all")
 def supervise_all() -> None:
-    """See that every running campaign is looked after, a job each."""
+    """See that every running campaign is looked after, a job each, and that nobody is left as being sent to."""
     with finishing() as session:
+        outcomes.forsaken(session)
         supervising.ask_all(session)
 
 

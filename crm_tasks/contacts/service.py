@@ -149,12 +149,13 @@ def whose(session: Session, workspace_id: uuid.UUID, keys: list[Key], at: dateti
     found = _find(session, workspace_id, keys, at)
     missing = [key for key in keys if key not in found]
     if missing:
-        _take_turns(session, workspace_id, missing)
+        take_turns(session, workspace_id, missing)
         found = _find(session, workspace_id, keys, at)
     return found
 
 
-def _take_turns(session: Session, workspace_id: uuid.UUID, keys: list[Key]) -> None:
+def take_turns(session: Session, workspace_id: uuid.UUID, keys: list[Key]) -> None:
+    """Wait until nobody else decides whose these names become; others wait until this transaction ends."""
     names = [f"{workspace_id}:{kind}:{value}" for kind, value in sorted(keys)]
     session.execute(_TURNS, {"names": names})
 
@@ -277,7 +278,7 @@ def _update_profile(session: Session, contact_id: uuid.UUID, names: Names, at: d
     )
     session.execute(
         sa.update(Contact)
-        .where(Contact.id == contact_id, newer)
+        .where(Contact.id == contact_id, Contact.erased_at.is_(None), newer)
         .values(name=names.name, username=names.username, profile_at=at)
         .execution_options(synchronize_session=False)
     )

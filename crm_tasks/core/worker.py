@@ -23,7 +23,7 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import Panel
 
 from crm_tasks.config import settings
-from crm_tasks.core import db, log, metrics, migrate, namesakes, pulse, redis, sweep
+from crm_tasks.core import broker, db, log, metrics, migrate, namesakes, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
 from crm_tasks.core.pool import ThreadPool, connect
@@ -158,6 +158,7 @@ def _begin(sender: Any, **_: Any) -> None:
         queues={name: _limits(name) for name in queues},
         database_connections=_connections(worker, pool),
     )
+    broker.ask_free(lambda: worker.concurrency - len(worker_state.reserved_requests))
     db.dispose()  # an idle worker keeps one connection, its pulse's
     connect(worker.pool, sender.hub)
     threading.Thread(target=_watch_stuck, args=(worker, beat), name="stuck", daemon=True).start()

@@ -20,15 +20,25 @@ from crm_tasks.imports.rows import Reject, Row
 # What an import is, for the statements here.
 Facts = dict[str, Any]
 
-# Names are found one by one by their index: the planner does not know how few a batch has beside a million.
-_PLANNER = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+# Each batch is planned for what the tables are by then, and in a way that is right whatever the planner believes of
+# their size: beside a table that it takes for empty it would compare each of a million rows with each of the batch.
+_FRESH = "SET LOCAL plan_cache_mode = force_custom_plan"
+_HASHED = _FRESH + "; SET LOCAL enable_nestloop = off"
+# One look in the index for each name; the LIMIT keeps it from being turned around. Bitmaps, because the index for
+# search could answer `=` as well, a hundred times slower.
+_ONE_BY_ONE = _FRESH + "; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off"
 _WHOSE = """
-    SELECT given.value, i.contact_id FROM unnest(%s::text[]) AS given (value)
-    JOIN identities i ON i.workspace_id = %s AND i.kind = %s AND i.value = given.value AND i.retired_at IS NULL
+    SELECT given.value, found.contact_id FROM unnest(%s::text[]) AS given (value)
+    CROSS JOIN LATERAL (
+        SELECT contact_id FROM identities
+        WHERE workspace_id = %s AND kind = %s AND value = given.value AND retired_at IS NULL LIMIT 1
+    ) AS found
 """
 _WHOSE_EXTERNAL_IDS = """
-    SELECT given.value, c.id FROM unnest(%s::text[]) AS given (value)
-    JOIN contacts c ON c.workspace_id = %s AND c.external_id = given.value
+    SELECT given.value, found.id FROM unnest(%s::text[]) AS given (value)
+    CROSS JOIN LATERAL (
+        SELECT id FROM contacts WHERE workspace_id = %s AND external_id = given.value LIMIT 1
+    ) AS found
 """
 _STAGE = """
     CREATE TEMPORARY TABLE import_stage (
@@ -52,8 +62,7 @@ _IDENTIFY = """
     FROM import_stage WHERE {column} IS NOT NULL
 """
 _LOCK = """
-    SELECT c.id FROM contacts c JOIN import_stage s ON s.id = c.id
-    WHERE c.workspace_id = %(workspace_id)s ORDER BY c.id FOR UPDATE OF c
+    SELECT id FROM contacts WHERE id = ANY(%(ids)s) AND workspace_id = %(workspace_id)s ORDER BY id FOR UPDATE
 """
 FIELDS = ("name", "tags", "attributes", "external_id", "locale", "time_zone", "updated_at")
 _SNAPSHOT = "jsonb_build_object(" + ", ".join(f"'{name}', c.{name}" for name in FIELDS) + ")"
@@ -61,7 +70,7 @@ _REMEMBER = f"""
     INSERT INTO import_changes (import_id, contact_id, before, identity_ids)
     SELECT %(import_id)s, c.id, {_SNAPSHOT}, s.identity_ids
     FROM import_stage s JOIN contacts c ON c.id = s.id
-    WHERE c.workspace_id = %(workspace_id)s AND c.import_id IS DISTINCT FROM %(import_id)s
+    WHERE c.id = ANY(%(ids)s) AND c.workspace_id = %(workspace_id)s AND c.import_id IS DISTINCT FROM %(import_id)s
     ON CONFLICT (import_id, contact_id) DO UPDATE SET
         identity_ids = import_changes.identity_ids || excluded.identity_ids
 """  # noqa: S608  names of columns, all ours
@@ -73,19 +82,19 @@ _OVERWRITE = f"""
         name = coalesce(s.name, c.name), external_id = coalesce(s.external_id, c.external_id),
         locale = coalesce(s.locale, c.locale), time_zone = coalesce(s.time_zone, c.time_zone),
         attributes = c.attributes || s.attributes, {_TAGS}, updated_at = crm_now()
-    FROM import_stage s WHERE c.id = s.id AND c.workspace_id = %(workspace_id)s
+    FROM import_stage s WHERE c.id = s.id AND c.id = ANY(%(ids)s) AND c.workspace_id = %(workspace_id)s
 """  # noqa: S608
 _FILL = f"""
     UPDATE contacts c SET
         name = coalesce(nullif(c.name, ''), s.name), external_id = coalesce(c.external_id, s.external_id),
         locale = coalesce(c.locale, s.locale), time_zone = coalesce(c.time_zone, s.time_zone),
         attributes = s.attributes || c.attributes, {_TAGS}, updated_at = crm_now()
-    FROM import_stage s WHERE c.id = s.id AND c.workspace_id = %(workspace_id)s
+    FROM import_stage s WHERE c.id = s.id AND c.id = ANY(%(ids)s) AND c.workspace_id = %(workspace_id)s
 """  # noqa: S608
 _AFTER = f"""
     UPDATE import_changes j SET after = {_SNAPSHOT}
-    FROM import_stage s JOIN contacts c ON c.id = s.id
-    WHERE j.import_id = %(import_id)s AND j.contact_id = s.id
+    FROM contacts c
+    WHERE j.import_id = %(import_id)s AND j.contact_id = ANY(%(ids)s) AND c.id = ANY(%(ids)s) AND c.id = j.contact_id
 """  # noqa: S608
 _IDENTITIES = "COPY identities (id, workspace_id, contact_id, kind, value) FROM STDIN"
 _CONSENTS = """
@@ -100,7 +109,7 @@ _NONE = "\\N"
 
 def whose(connection: psycopg.Connection, workspace_id: uuid.UUID, rows: Sequence[Row]) -> Known:
     """Return whose the names of these rows are."""
-    connection.execute(_PLANNER)
+    connection.execute(_ONE_BY_ONE)
     phones = [row.phone for row in rows if row.phone] + [v for row in rows for kind, v in row.others if kind == "phone"]
     emails = [row.email for row in rows if row.email] + [v for row in rows for kind, v in row.others if kind == "email"]
     external_ids = [row.external_id for row in rows if row.external_id]
@@ -126,6 +135,7 @@ def create(connection: psycopg.Connection, rows: Sequence[Row], ids: Sequence[uu
         UniqueViolation: somebody else has just made one of them; the whole batch is to be planned again.
     """
     people = list(zip(ids, rows, strict=True))
+    connection.execute(_FRESH)
     _stage(connection, (_staged(id, row, row.phone, row.email, ()) for id, row in people))
     connection.execute(_CREATE, facts)
     for column, digit in (("phone", "1"), ("email", "2")):
@@ -145,7 +155,7 @@ def change(connection: psycopg.Connection, people: Sequence[Person], duplicates:
         return
     given = [_others(person.contact_id, person.row, facts) for person in people]
     named = [[identity[0] for identity in identities] for identities in given]
-    connection.execute(_PLANNER)
+    connection.execute(_HASHED)
     _stage(
         connection,
         (
@@ -153,10 +163,9 @@ def change(connection: psycopg.Connection, people: Sequence[Person], duplicates:
             for person, identity_ids in zip(people, named, strict=True)
         ),
     )
-    connection.execute(_LOCK, facts)
-    connection.execute(_REMEMBER, facts)
-    connection.execute(_OVERWRITE if duplicates is Duplicates.UPDATE else _FILL, facts)
-    connection.execute(_AFTER, facts)
+    values = {**facts, "ids": [person.contact_id for person in people]}
+    for statement in (_LOCK, _REMEMBER, _OVERWRITE if duplicates is Duplicates.UPDATE else _FILL, _AFTER):
+        connection.execute(statement, values)
     _identities(connection, [identity for identities in given for identity in identities])
     _consents(connection, [person.row for person in people], facts)
 

@@ -19,6 +19,7 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
+from crm_tasks.imports import stores as places
 from crm_tasks.imports import traces
 from crm_tasks.imports.bulk_models import Erasure, WorkState
 from crm_tasks.messages.models import Conversation
@@ -27,7 +28,7 @@ log = get_logger(__name__)
 
 # Nothing is retried by the queue itself; what a database did for a moment must not leave a person half erased.
 ATTEMPTS = 5
-STEPS = len(traces.TRACES)
+STEPS = len(places.TRACES)
 BACKUPS = (
     "Backups are not rewritten: they hold the person until they are deleted by your retention of backups. "
     "After restoring one, erase again whoever was erased since it was made."
@@ -98,7 +99,7 @@ def listed(
 def certificate(erasure: Erasure) -> list[dict[str, Any]]:
     """Return every store, how many of its rows were touched so far, and what was done to them."""
     done = dict(_AT_ONCE)
-    for trace in traces.TRACES:
+    for trace in places.TRACES:
         done |= {store: what for store, what in trace.stores.items() if what}
     looked = [{"store": name, "rows": erasure.stores.get(name), "what": what} for name, what in done.items()]
     return [*looked, *({"store": name, "rows": 0, "what": what} for name, what in _NOWHERE.items())]
@@ -129,7 +130,7 @@ def step(session: Session, erasure_id: uuid.UUID) -> int | None:
         found.wanted, found.cursor = None, {}
         log.info("contact.erased", contact_id=str(found.contact_id), erasure_id=str(found.id))
         return None
-    trace = traces.TRACES[at]
+    trace = places.TRACES[at]
     counts, after = trace.step(session, traces.subject(found), found.cursor.get("after"))
     found.state = WorkState.RUNNING
     looked = {store: found.stores.get(store, 0) + counts.get(store, 0) for store in {*trace.stores, *counts}}
@@ -140,7 +141,7 @@ def step(session: Session, erasure_id: uuid.UUID) -> int | None:
 
 def name_of(position: int) -> str:
     """Return the store of a step."""
-    return next(iter(traces.TRACES[position].stores))
+    return next(iter(places.TRACES[position].stores))
 
 
 def go_on(session: Session, erasure_id: uuid.UUID) -> None:

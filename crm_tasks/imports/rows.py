@@ -79,7 +79,7 @@ class Reader:
             return Reject(line, "", "", "damaged", record.reason)
         if len(record) > self._width and any(record[self._width :]):
             reason = f"The line has {len(record)} fields, the header {self._width}. Maybe a quote is missing."
-            return Reject(line, "", _shown(" | ".join(record[self._width :])), "too_many_fields", reason)
+            return Reject(line, "", _shown(" | ".join(filter(None, record[self._width :]))), "too_many_fields", reason)
         row = Row(line, tags=self._tags)
         position, text, last = 0, "", len(record)
         try:

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from crm_tasks.contacts import forgotten
 from crm_tasks.contacts.models import AttributeType
 from crm_tasks.core import task
 from crm_tasks.core.db import driver, now, transaction
@@ -235,6 +236,7 @@ def _create_part(order: Order, batch: Batch, part: int, rows: list[Row]) -> None
         # Shared by both parts; who cancels waits for them, and no part begins afterwards.
         _locked(session, order, batch, shared=True)
         if _mark(session, order, batch, part, created=len(rows)):
+            _recognise(session, order, rows)
             made = [ids.of_line(order.import_id, row.line) for row in rows]
             apply.create(driver(session), rows, made, order.facts)
 
@@ -248,6 +250,7 @@ def _settle(order: Order, batch: Batch, made: plan.Plan, *, hand_over: bool) -> 
         counts = {"updated": made.updated, "skipped": made.skipped, "rejected": len(batch.rejects)}
         if any(counts.values()):
             _mark(session, order, batch, _LAST, **counts)
+        _recognise(session, order, [person.row for person in made.changed])
         connection = driver(session)
         apply.change(connection, made.changed, order.duplicates, order.facts)
         apply.reject(connection, order.import_id, batch.rejects)
@@ -257,6 +260,12 @@ def _settle(order: Order, batch: Batch, made: plan.Plan, *, hand_over: bool) -> 
             service.end(session, found, ImportState.FINISHED)
         elif hand_over:
             found.job_id = service.enqueue_run(session, found)
+
+
+def _recognise(session: Session, order: Order, rows: Sequence[Row]) -> None:
+    """Let what erased people had refused be in force for who comes back with a file."""
+    named = ([row.phone, row.email, *(value for _, value in row.others)] for row in rows)
+    forgotten.recognise(session, order.workspace_id, [value for each in named for value in each if value])
 
 
 def _mark(session: Session, order: Order, batch: Batch, part: int, **counts: int) -> bool:

@@ -81,7 +81,7 @@ class ProgressOut(ma.Schema):
     rows_per_second = ma.fields.Float(allow_none=True)
 
 
-class ReasonOut(ma.Schema):
+class ImportReasonOut(ma.Schema):
     """Why it failed or was stopped."""
 
     code = ma.fields.String(allow_none=True)
@@ -101,7 +101,7 @@ class ImportOut(ma.Schema):
 
     id = ma.fields.UUID()
     state = ma.fields.String()
-    error = ma.fields.Nested(ReasonOut, allow_none=True)
+    error = ma.fields.Nested(ImportReasonOut, allow_none=True)
     filename = ma.fields.String(allow_none=True)
     encoding = ma.fields.String()
     delimiter = ma.fields.String()

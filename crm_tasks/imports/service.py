@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import phonenumbers
@@ -20,6 +20,7 @@ from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
+from crm_tasks.core.types import id_floor
 from crm_tasks.imports import intake, mapping
 from crm_tasks.imports.intake import Taken
 from crm_tasks.imports.models import LIVE, OVER, Duplicates, Import, ImportPart, ImportReject, ImportState
@@ -188,7 +189,8 @@ def rejects(
     query = sa.select(
         ImportReject.line, ImportReject.column, ImportReject.value, ImportReject.code, ImportReject.reason
     ).where(ImportReject.import_id == import_id, ImportReject.line > after)
-    return [row.tuple() for row in session.execute(query.order_by(ImportReject.line).limit(limit))]
+    found = session.execute(query.order_by(ImportReject.line).limit(limit))
+    return [(line, column, value, code, reason) for line, column, value, code, reason in found]
 
 
 def cancel(session: Session, workspace_id: uuid.UUID, import_id: uuid.UUID, *, actor: str) -> Import:
@@ -288,3 +290,24 @@ def forget_file(session: Session, import_id: uuid.UUID) -> None:
         return
     intake.folder().delete(found.storage_key)
     found.storage_key = None
+
+
+def forget_files(session: Session, before: datetime, *, limit: int = 500) -> int:
+    """Remove files of imports that came before a moment and are over, and return how many that were."""
+    query = sa.select(Import.id).where(*_left(before)).order_by(Import.id).limit(limit)
+    found = list(session.scalars(query))
+    for import_id in found:
+        forget_file(session, import_id)
+    if len(found) < limit and (swept := intake.folder().sweep()):
+        log.info("import.swept", files=swept)
+    return len(found)
+
+
+def count_files(session: Session, before: datetime) -> int:
+    """Return how many files `forget_files` would remove."""
+    return session.scalar(sa.select(sa.func.count()).select_from(Import).where(*_left(before))) or 0
+
+
+def _left(before: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """Say which imports have a file that nobody needs: a dead one may go on, but not for ever."""
+    return Import.id < id_floor(before), Import.storage_key.is_not(None), Import.state.not_in(LIVE)

@@ -39,7 +39,7 @@ _JOURNAL = """
                 THEN ARRAY(SELECT jsonb_array_elements_text(j.before->'tags')) ELSE c.tags END,
             updated_at = CASE WHEN to_jsonb(c.updated_at) = j.after->'updated_at'
                 THEN cast(j.before->>'updated_at' AS timestamptz) ELSE crm_now() END
-        FROM batch j WHERE c.id = j.contact_id AND c.workspace_id = :workspace_id
+        FROM batch j WHERE c.id = j.contact_id AND c.id = ANY(:ids) AND c.workspace_id = :workspace_id
         RETURNING c.id, jsonb_build_object('name', c.name, 'tags', c.tags, 'attributes', c.attributes, 'external_id',
             c.external_id, 'locale', c.locale, 'time_zone', c.time_zone) = j.before - 'updated_at' AS whole
     )

@@ -27,7 +27,12 @@ blueprint = Blueprint("graph", __name__)
 @blueprint.route("/<version>/<path:rest>", methods=METHODS)
 def graph(version: str, rest: str = "") -> Response:
     """Answer any call, also one on a path that does not exist."""
-    call = _read(current_app.extensions["sandbox"], request, rest)
+    return answer(current_app.extensions["sandbox"], request, version, rest)
+
+
+def answer(world: World, incoming: Request, version: str, rest: str) -> Response:
+    """Answer a call, of which `rest` is the path behind the version."""
+    call = _read(world, incoming, rest)
     effect = call.intake.effect
     call.intake.wait()
     if effect.drop == "before":
@@ -39,12 +44,12 @@ def graph(version: str, rest: str = "") -> Response:
         return _ordered(call, effect.refusal)
     try:
         _check_version(version)
-        answer = handler(call)(call)
+        found = handler(call)(call)
     except GraphError as error:
         return _refuse(call, error)
-    if isinstance(answer, Response):
-        return answer
-    return _answer(call, orjson.dumps(answer))
+    if isinstance(found, Response):
+        return found
+    return _answer(call, orjson.dumps(found))
 
 
 @blueprint.get("/whatsapp_business/attachments/")

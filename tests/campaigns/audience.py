@@ -1,7 +1,7 @@
 """People of a business, and campaigns to them, made without a door."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -76,12 +76,13 @@ def put(demo: Demo, name: str, value: dict[str, Any]) -> None:
         policies.put(session, demo.workspace_id, name, value, actor="a test")
 
 
-def put_to_sleep(demo: Demo, zone: str) -> None:
-    """Let it be night in a time zone, for an hour from now on and one before."""
+def night(demo: Demo, zone: str = "UTC") -> datetime:
+    """Let it be night in a time zone, for an hour from now on and one before, and return when its morning is."""
     with db.transaction() as session:
-        local = session.scalars(sa.select(db.now())).one().astimezone(ZoneInfo(zone))
-    hour = timedelta(hours=1)
+        now = session.scalars(sa.select(db.now())).one()
+    local, hour = now.astimezone(ZoneInfo(zone)), timedelta(hours=1)
     put(demo, "quiet_hours", {"from": f"{local - hour:%H:%M}", "to": f"{local + hour:%H:%M}"})
+    return (now + hour).replace(second=0, microsecond=0)
 
 
 def campaign(demo: Demo, message: dict[str, Any] = TEXT, **values: Any) -> uuid.UUID:

@@ -16,7 +16,7 @@ from crm_tasks.campaigns.service.guards import Halt
 from crm_tasks.core import db, holds
 from crm_tasks.core.errors import Conflict, DomainError
 from crm_tasks.core.jobs.model import Hold, Job
-from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, put_to_sleep, run, work_off
+from tests.campaigns.audience import SALE, campaign, counts, found, go_on, night, people, run, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo, make_demo
 from tests.messages.apply import rows
@@ -103,7 +103,7 @@ def test_cancelled_who_waits_is_cancelled_too(shop: Demo) -> None:
 def test_messages_that_wait_are_cancelled_with_it(shop: Demo) -> None:
     people(shop, 4, time_zone="UTC")
     mine = campaign(shop, SALE)
-    put_to_sleep(shop, "UTC")
+    night(shop, "UTC")
     act(lifecycle.start, mine)
     go_on()
     assert counts(mine) == {"queued": 4}

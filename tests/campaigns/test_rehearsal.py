@@ -22,10 +22,10 @@ from tests.campaigns.audience import (
     campaign,
     counts,
     found,
+    night,
     people,
     person,
     put,
-    put_to_sleep,
     run,
     work_off,
 )
@@ -98,7 +98,7 @@ def every_class(demo: Demo) -> None:
             )
         )
     put(demo, "frequency_cap", {"messages": 1, "days": 7})
-    put_to_sleep(demo, "Asia/Tokyo")
+    night(demo, "Asia/Tokyo")
 
 
 EXPECTED = {

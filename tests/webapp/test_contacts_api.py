@@ -1,6 +1,5 @@
 """Contacts over the API: kept, found, refused with the reason, removed."""
 
-import uuid
 from typing import Any
 
 import pytest
@@ -60,7 +59,7 @@ def _bob(api: Api) -> str:
         ({"name": "x", "time_zone": "Berlin"}, "time_zone"),
         ({"name": "x", "time_zone": "../etc/passwd"}, "time_zone"),
         ({"name": "x", "locale": "German!"}, "locale"),
-        ({"name": "x", "assigned_to": str(uuid.uuid4())}, "assigned_to"),
+        ({"name": "x", "assigned_to": "0b0f3a52-0000-4000-8000-000000000000"}, "assigned_to"),
         ({"name": "x", "tags": [" "]}, "tags"),
         ({"name": "x", "tags": [f"t{n}" for n in range(51)]}, "tags"),
         ({"name": "x", "attributes": {"": 1}}, "attributes."),

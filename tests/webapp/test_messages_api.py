@@ -1,6 +1,5 @@
 """`POST /api/v1/messages` and its message: accepted once, refused with a remedy, kept apart by tenant."""
 
-import uuid
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -224,7 +223,7 @@ def test_what_belongs_to_another_workspace_does_not_exist(demo: Demo, other: Dem
         (f"/messages/{theirs['id']}", "message_not_found"),
         (f"/conversations/{theirs['conversation_id']}", "conversation_not_found"),
         (f"/conversations/{theirs['conversation_id']}/messages", "conversation_not_found"),
-        (f"/messages/{uuid.uuid4()}", "message_not_found"),
+        ("/messages/0b0f3a52-0000-4000-8000-000000000000", "message_not_found"),
     ):
         answer = api.get(path)
         assert (answer.status_code, error(answer)["code"]) == (404, code)

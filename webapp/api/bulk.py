@@ -27,7 +27,7 @@ class BulkIn(ma.Schema):
     user_id = ma.fields.UUID(allow_none=True, metadata={"description": "For `assign`; null assigns nobody"})
 
 
-class TotalsOut(ma.Schema):
+class BulkTotalsOut(ma.Schema):
     """How many were meant at the beginning, come to so far, changed, and left as they are because of a failure."""
 
     audience = ma.fields.Integer(allow_none=True)
@@ -44,7 +44,7 @@ class BulkOut(ma.Schema):
     audience = ma.fields.Dict()
     value = ma.fields.Dict()
     state = ma.fields.String()
-    totals = ma.fields.Nested(TotalsOut)
+    totals = ma.fields.Nested(BulkTotalsOut)
     actor = ma.fields.String()
     job_id = ma.fields.UUID()
     created_at = ma.fields.AwareDateTime()

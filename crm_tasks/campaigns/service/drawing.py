@@ -85,7 +85,8 @@ def draw(
         return _nobody(after, later, _SOON)
     rows = _rows(session, campaign, after, last, most, later)
     if not rows:
-        return _nobody(after, later, None if last == guards.NO_LIMIT or later else _SOON, over=not later)
+        all_may_go = last == guards.NO_LIMIT
+        return _nobody(after, later, None if all_may_go or later else _SOON, over=all_may_go and not later)
     positions = {row.contact_id: row.position for row in rows}
     category = composing.category(session, composing.channel_of(session, campaign), campaign)
     looks = prospects(
@@ -98,7 +99,7 @@ def draw(
         author=AUTHOR,
         decides=True,
     )
-    files = _files(session, campaign, looks)
+    files = _files(session, campaign, claim, looks)
     if isinstance(files, attachments.Uploads):
         return Drawn(after, uploads=files, later=dict(later))
     drawing = _Drawing(session, campaign, claim, positions, later, files)
@@ -126,11 +127,14 @@ def _rows(
     return session.execute(_NEXT, {"campaign": campaign.id, "after": after, "last": last, "most": most}).all()
 
 
-def _files(session: Session, campaign: Campaign, looks: Sequence[Look]) -> dict[str, Any] | attachments.Uploads:
-    """Return the content as the provider wants it, with its own names of files; or the files that it lacks."""
+def _files(
+    session: Session, campaign: Campaign, claim: Claim, looks: Sequence[Look]
+) -> dict[str, Any] | attachments.Uploads:
+    """Return the content as the provider wants it, with its own names of files; or the files that it lacks, for this
+    pump to bring: the others wait for it."""
     if not looks:
         return campaign.content
-    return attachments.resolved(session, looks[0].channel, campaign.id, campaign.type, campaign.content)
+    return attachments.resolved(session, looks[0].channel, claim.id, campaign.type, campaign.content)
 
 
 class _Drawing:

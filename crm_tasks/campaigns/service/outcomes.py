@@ -1,7 +1,7 @@
 """What providers answered to a pump: usual answers set by set; who has to be tried again gets an ordinary job."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,11 +15,14 @@ from crm_tasks.core.errors import Outcome, Permanent, Snooze, Transient
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.jobs.enqueue import enqueue_many
 from crm_tasks.core.jobs.model import JobState
+from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import queue_of
 from crm_tasks.messages.models import Message, MessageState
 from crm_tasks.messages.service import outbox, results, unknown
 from crm_tasks.messages.service.results import Answered
 from crm_tasks.providers.provider import Refusal
+
+log = get_logger(__name__)
 
 _LEFT_BEHIND = sa.text("""
     SELECT id FROM messages
@@ -27,6 +30,23 @@ _LEFT_BEHIND = sa.text("""
       AND claim_no < :claim
     ORDER BY id
 """)
+# Nobody sends these any more: their pump is over, or was taken over. What waits for an ordinary job is that job's.
+_FORSAKEN = sa.text("""
+    SELECT m.id FROM messages m
+    WHERE m.state IN ('planned', 'queued', 'sending', 'unknown') AND m.state = 'sending' AND m.author = 'campaign'
+      AND NOT EXISTS (
+        SELECT FROM jobs j WHERE j.id = m.job_id
+          AND (j.state = 'running' AND (j.claim_no = m.claim_no OR j.task <> 'campaigns.pump')
+               OR j.state = 'queued' AND j.task <> 'campaigns.pump'))
+    ORDER BY m.id LIMIT :most
+""")
+_NOT_ORDERED = sa.text("""
+    SELECT id FROM messages
+    WHERE state IN ('planned', 'queued', 'sending', 'unknown') AND state = 'sending' AND job_id = :job
+      AND claim_no = :claim
+    ORDER BY id
+""")
+_MOST = 500
 
 
 def keep(session: Session, campaign_id: uuid.UUID, answers: Sequence[Answered]) -> None:
@@ -44,7 +64,7 @@ def again(session: Session, campaign_id: uuid.UUID, claim: Claim, message_ids: S
     campaign = session.get_one(Campaign, campaign_id)
     for message_id in sorted(message_ids):
         message = session.get_one(Message, message_id, with_for_update=True)
-        if message.state is MessageState.SENDING and message.claim_no == claim.claim_no:
+        if message.state is MessageState.SENDING and _is_of(message, claim):
             message.state = MessageState.QUEUED
             _by_job(session, campaign, message, None)
 
@@ -52,14 +72,21 @@ def again(session: Session, campaign_id: uuid.UUID, claim: Claim, message_ids: S
 def _refused(session: Session, campaign: Campaign, answered: Answered) -> None:
     no = answered.result
     assert isinstance(no, Refusal)
+    message = session.get_one(Message, answered.message_id, with_for_update=True)
+    if not _is_of(message, answered.claim):
+        return  # this was kept before, by a commit of which nobody heard
     sender = answered.order.sender
     outcome = results.refused(session, answered.message_id, answered.claim, no, sender=sender)
     final = isinstance(outcome, Permanent)
     state = JobState.DEAD if final else JobState.QUEUED
     results.follow(session, state, outcome, str(answered.message_id))
-    message = session.get_one(Message, answered.message_id)
-    if not final and message.state is MessageState.QUEUED:
+    if not final and message.state is MessageState.QUEUED and _is_of(message, answered.claim):
         _by_job(session, campaign, message, _until(session, outcome, answered))
+
+
+def _is_of(message: Message, claim: Claim) -> bool:
+    """Say whether a message is still this claim's, and no ordinary job's: the claims of each are counted from 1."""
+    return message.job_id == claim.id and message.claim_no == claim.claim_no
 
 
 def _until(session: Session, outcome: Outcome, answered: Answered) -> datetime:
@@ -86,8 +113,25 @@ def _by_job(session: Session, campaign: Campaign, message: Message, until: datet
 def left_behind(session: Session, claim: Claim) -> int:
     """Take what an earlier claim of this pump was sending for unknown: it may have left."""
     ids = session.scalars(_LEFT_BEHIND, {"job": claim.id, "claim": claim.claim_no}).all()
-    for message_id in ids:
+    return _unknown(session, ids)
+
+
+def forsaken(session: Session) -> int:
+    """Take for unknown what pumps were sending that do not come back: dead ones, cancelled ones, ones that wait."""
+    return _unknown(session, session.scalars(_FORSAKEN, {"most": _MOST}).all())
+
+
+def not_ordered(session: Session, campaign_id: uuid.UUID, claim: Claim, ordered: Collection[uuid.UUID]) -> None:
+    """Have sent by ordinary jobs what a pump at its end has marked and never sent: it did not hear of the commit."""
+    marked = session.scalars(_NOT_ORDERED, {"job": claim.id, "claim": claim.claim_no})
+    if ids := [each for each in marked if each not in ordered]:
+        log.warning("pump.not_ordered", campaign_id=str(campaign_id), messages=len(ids))
+        again(session, campaign_id, claim, ids)
+
+
+def _unknown(session: Session, message_ids: Sequence[uuid.UUID]) -> int:
+    for message_id in message_ids:
         message = session.get_one(Message, message_id, with_for_update=True, populate_existing=True)
         if message.state is MessageState.SENDING:
             unknown.begin(session, message, "its worker went away while it was being sent")
-    return len(ids)
+    return len(message_ids)

@@ -76,7 +76,7 @@ def supervise(session: Session, campaign_id: uuid.UUID) -> None:
     else:
         if planned:
             guards.look_at_canary(session, campaign)
-            if progress.is_planned(session, campaign):
+            if guards.may_send(session, campaign) and progress.is_planned(session, campaign):
                 supervising.pump(session, campaign)
         else:
             planning.ask(session, campaign)

@@ -173,28 +173,40 @@ def claim(job_id: uuid.UUID, *, queue: str, worker: str) -> Claim | None:
 
 
 def _try_claim(job_id: uuid.UUID, queue: str, worker: str) -> Claim | None:
-    claimed = _many.ask((job_id, worker)) if settings().queues[queue].concurrency is None else None
-    return claimed or _claim_alone(job_id, queue, worker)
+    if settings().queues[queue].concurrency is not None:
+        return _claim_alone(job_id, queue, worker)
+    return _claimed.ask((job_id, queue, worker))
 
 
-def _claim_many(asked: Sequence[tuple[uuid.UUID, str]]) -> list[Claim | None]:
-    """Take those of these jobs for which nothing special speaks; None is asked for again, alone."""
+_Asked = tuple[uuid.UUID, str, str]
+
+
+def _claim_many(asked: Sequence[_Asked]) -> list[Claim | BaseException | None]:
+    """Take jobs with one statement; what it leaves is asked for alone, as something special speaks against it."""
+    taken = _take_many(asked) if len(asked) > 1 else {}
+    found: list[Claim | BaseException | None] = []
+    for job_id, queue, worker in asked:
+        try:
+            found.append(taken.pop(job_id, None) or _claim_alone(job_id, queue, worker))
+        except (psycopg.Error, SQLAlchemyError) as error:  # of this one: what was taken for others is theirs
+            found.append(error)
+    return found
+
+
+def _take_many(asked: Sequence[_Asked]) -> dict[uuid.UUID, Claim]:
     lease, begun = settings().lease.total_seconds(), time.monotonic()
-    if len(asked) == 1:  # it would cost a statement more if it cannot be had
-        return [None]
-    worker = asked[0][1]
+    worker = asked[0][2]
     with db.autocommit() as connection:
         try:
             rows = connection.execute(
-                _CLAIM_MANY, {"ids": sorted({job_id for job_id, _ in asked}), "worker": worker, "lease": lease}
+                _CLAIM_MANY, {"ids": sorted({each[0] for each in asked}), "worker": worker, "lease": lease}
             ).fetchall()
         except psycopg.errors.UniqueViolation:  # one of the same serial_key began at this very moment
             rows = []
-    taken = {row[0]: Claim(*row, worker=worker, lease_end=begun + lease) for row in rows}
-    return [taken.pop(job_id, None) for job_id, _ in asked]
+    return {row[0]: Claim(*row, worker=worker, lease_end=begun + lease) for row in rows}
 
 
-_many: Combiner[tuple[uuid.UUID, str], Claim | None] = Combiner(_claim_many, name="claim", at_most=50)
+_claimed: Combiner[_Asked, Claim | None] = Combiner(_claim_many, name="claim", at_most=50)
 
 
 def _claim_alone(job_id: uuid.UUID, queue: str, worker: str) -> Claim | None:

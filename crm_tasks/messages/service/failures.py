@@ -65,7 +65,7 @@ def _note(session: Session, channel: Channel, message: Message, no: Refusal, at:
             evidence={"message_id": str(message.id), "code": no.code, "title": no.message},
             at=at,
         )
-    elif no.code == errors.NO_SUCH_TEMPLATE:
+    elif no.code in errors.OTHER_TEMPLATE:
         templates.ask_sync(session, channel)
     elif not errors.is_known(no.code):
         log.error("whatsapp.unknown_code", code=no.code, message_id=str(message.id), channel_id=str(channel.id))

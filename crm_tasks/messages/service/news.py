@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
@@ -33,7 +33,19 @@ def updated(conversation_id: uuid.UUID, contact_id: uuid.UUID | None, channel_id
     return News(EventType.CONVERSATION_UPDATED, data)
 
 
-def status(message: Message, at: datetime | None = None) -> News:
+class Told(Protocol):
+    """What is told of a message of ours, be it a model or a few of its columns."""
+
+    id: Any
+    channel_id: Any
+    conversation_id: Any
+    contact_id: Any
+    provider_id: Any
+    state: Any
+    error: Any
+
+
+def status(message: Told, at: datetime | None = None) -> News:
     """Return the news that a message of ours has come to its present state."""
     data = {
         "message_id": message.id,

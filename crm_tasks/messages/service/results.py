@@ -22,7 +22,7 @@ from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
-from crm_tasks.messages.service import failures, news, outbox, pacing, statuses, unknown
+from crm_tasks.messages.service import failures, news, outbox, pacing, reports, statuses, unknown
 from crm_tasks.messages.service.sending import SOON, Order, take_template
 from crm_tasks.messages.service.stopping import stop_channel
 from crm_tasks.providers.provider import Accepted, Action, Provider, Refusal, Result, Sender, Unknown
@@ -75,14 +75,18 @@ def _is_down(provider: Provider, no: Refusal) -> bool:
     return no.code == NO_CONNECTION or provider.medium == "whatsapp"
 
 
+# Of one whose statuses were faster than this answer, they have told the name and the state; only when is new.
 _ACCEPT = """
-    UPDATE messages SET provider_id = told.provider_id, state = 'accepted', error = NULL,
+    UPDATE messages SET provider_id = told.provider_id, error = NULL,
+        state = CASE WHEN told.is_news THEN 'accepted' ELSE messages.state END,
         accepted_at = coalesce(messages.accepted_at, crm_now())
-    FROM (SELECT m.id, t.provider_id FROM messages m JOIN unnest(%(ids)s::uuid[], %(names)s::text[])
-              AS t(id, provider_id) USING (id)
-          WHERE m.state = 'sending' AND m.provider_id IS NULL ORDER BY m.id FOR UPDATE OF m) AS told
+    FROM (SELECT m.id, t.provider_id, m.state = 'sending' AS is_news
+          FROM messages m JOIN unnest(%(ids)s::uuid[], %(names)s::text[]) AS t(id, provider_id) USING (id)
+          WHERE (m.state = 'sending' AND m.provider_id IS NULL)
+             OR (m.state IN ('sent', 'delivered', 'read', 'played') AND m.provider_id = t.provider_id)
+          ORDER BY m.id FOR UPDATE OF m) AS told
     WHERE messages.id = told.id
-    RETURNING messages.id, messages.workspace_id, messages.channel_id, messages.contact_id, crm_now()
+    RETURNING messages.id, messages.workspace_id, messages.channel_id, messages.contact_id, crm_now(), told.is_news
 """
 _TELL = """
     INSERT INTO status_events
@@ -134,7 +138,7 @@ def _accept_together(session: Session, accepted: Mapping[uuid.UUID, Accepted]) -
     values["names"] = [said.provider_id for _, said in told]
     values["recipients"] = [said.bsuid or said.wa_id or "" for _, said in told]
     connection.execute(_TELL, values)
-    _tell(session, {row[1] for row, _ in told}, values["messages"])
+    _tell(session, [row[:2] for row in rows if row[5]])
     for channel_id, provider_id in parked:
         statuses.apply_parked(session, channel_id, provider_id)
     learned = [Told(row[1], row[3], said.wa_id, said.bsuid) for row, said in told if row[3] is not None]
@@ -142,11 +146,12 @@ def _accept_together(session: Session, accepted: Mapping[uuid.UUID, Accepted]) -
     return {row[0] for row, _ in told}
 
 
-def _tell(session: Session, workspace_ids: set[uuid.UUID], message_ids: Sequence[uuid.UUID]) -> None:
-    """Tell who wants to know that messages were accepted."""
-    for workspace_id in sorted(workspace_ids):
+def _tell(session: Session, accepted: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> None:
+    """Tell who wants to know that messages, given with their workspaces, were accepted."""
+    for workspace_id in sorted({workspace_id for _, workspace_id in accepted}):
         if anyone_wants(session, workspace_id, EventType.MESSAGE_STATUS):
-            query = sa.select(Message).where(Message.id.in_(message_ids), Message.workspace_id == workspace_id)
+            ids = [message_id for message_id, owner in accepted if owner == workspace_id]
+            query = sa.select(Message).where(Message.id.in_(ids))
             news.tell(session, [(workspace_id, news.status(each)) for each in session.scalars(query)])
 
 
@@ -262,7 +267,7 @@ def _accepted(session: Session, message: Message, result: Accepted) -> None:
         return
     message.provider_id = result.provider_id
     message.accepted_at = message.accepted_at or moment
-    before, message.state = message.state, statuses.furthest(message.state, MessageState.ACCEPTED)
+    before, message.state = message.state, reports.furthest(message.state, MessageState.ACCEPTED)
     if message.state is not MessageState.FAILED:
         message.error = None
     session.flush()

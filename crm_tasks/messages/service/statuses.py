@@ -14,30 +14,25 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import now
-from crm_tasks.core.log import get_logger
-from crm_tasks.core.types import new_id
-from crm_tasks.messages.models import ERASED, RANK, Direction, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import failures, news, verdicts
+from crm_tasks.messages.models import ERASED, Direction, Message, MessageState, StatusEvent
+from crm_tasks.messages.service import failures, news, reports, usual, verdicts
+from crm_tasks.messages.service.reports import Key, own_id
 from crm_tasks.providers.whatsapp.webhook import Status
 from crm_tasks.webhooks.service.publishing import News
 from crm_tasks.workspaces.models import Channel
 
-log = get_logger(__name__)
-
-_REACHED = {
-    MessageState.SENT: "sent_at",
-    MessageState.DELIVERED: "delivered_at",
-    MessageState.READ: "read_at",
-    MessageState.PLAYED: "played_at",
-    MessageState.FAILED: "failed_at",
-}
-_STATES = {state.value: state for state in _REACHED}
 Reported = Sequence[tuple[Status, uuid.UUID]]
-Key = tuple[str, str, str, str | None]
 
 
 def apply(session: Session, channel: Channel, reported: Reported) -> None:
-    """Apply statuses of one channel, all messages locked in the order of their ids."""
+    """Apply statuses of one channel, all messages locked in the order of their ids: the usual set by set."""
+    unusual = usual.apply(session, channel, reported)
+    if unusual:
+        apply_each(session, channel, unusual)
+
+
+def apply_each(session: Session, channel: Channel, reported: Reported) -> None:
+    """Apply statuses of one channel, each for itself."""
     messages = _lock(session, channel.id, [status for status, _ in reported])
     missing = sorted({status.id for status, _ in reported if _message_of(status, messages) is None})
     if missing:
@@ -51,16 +46,17 @@ def apply(session: Session, channel: Channel, reported: Reported) -> None:
     told: list[tuple[uuid.UUID, News]] = []
     for status, event_id in sorted(reported, key=lambda item: (item[0].at or moment, item[0].id)):
         message = _message_of(status, messages)
-        row = _row(channel, status, event_id, message, moment)
-        is_new = _key(status) not in known
+        message_id, erased = (message.id, message.content == ERASED) if message else (None, False)
+        row = reports.row(channel, status, event_id, message_id, moment, erased=erased)
+        is_new = reports.key(status) not in known
         if is_new:
-            known.add(_key(status))
+            known.add(reports.key(status))
             rows.append(row)
         if message is None:
             continue
         if is_new:
             heeded.append((message, row))
-        if _raise(message, row):
+        if reports.show(message, row):
             told.append((message.workspace_id, news.status(message, row["occurred_at"])))
     if rows:
         session.execute(insert(StatusEvent), rows)
@@ -95,7 +91,7 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
     rows = [{name: getattr(event, name) for name in names} for event in parked]
     for event, row in zip(parked, rows, strict=True):
         event.message_id = message.id
-        if _raise(message, row):
+        if reports.show(message, row):
             told.append((message.workspace_id, news.status(message, event.occurred_at)))
     session.flush()
     news.tell(session, told)
@@ -104,14 +100,9 @@ def apply_parked(session: Session, channel_id: uuid.UUID, provider_id: str) -> N
         _heed(session, channel, message, row)
 
 
-def furthest(current: MessageState, reported: MessageState) -> MessageState:
-    """Return the further of two states; what only we know (queued, sending, unknown …) is behind every report."""
-    return max(current, reported, key=lambda state: RANK.get(state, 0))
-
-
 def _lock(session: Session, channel_id: uuid.UUID, statuses: Iterable[Status]) -> dict[Any, Message]:
     """Return the messages meant, by their id and by their provider id."""
-    ids = {made for status in statuses if (made := _own_id(status.callback_data))}
+    ids = {made for status in statuses if (made := own_id(status.callback_data))}
     provider_ids = {status.id for status in statuses}
     query = (
         sa.select(Message)
@@ -133,16 +124,7 @@ def _lock(session: Session, channel_id: uuid.UUID, statuses: Iterable[Status]) -
 
 
 def _message_of(status: Status, messages: dict[Any, Message]) -> Message | None:
-    own_id = _own_id(status.callback_data)
-    return messages.get(status.id) or (messages.get(own_id) if own_id else None)
-
-
-def _own_id(callback_data: str | None) -> uuid.UUID | None:
-    """Return the message id that we sent along, if it is one of ours."""
-    try:
-        return uuid.UUID(callback_data) if callback_data else None
-    except ValueError:
-        return None
+    return messages.get(status.id) or messages.get(own_id(status.callback_data))
 
 
 def _serialise(session: Session, provider_id: str) -> None:
@@ -150,32 +132,9 @@ def _serialise(session: Session, provider_id: str) -> None:
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"status:{provider_id}"))))
 
 
-def _row(
-    channel: Channel, status: Status, event_id: uuid.UUID, message: Message | None, moment: datetime
-) -> dict[str, Any]:
-    erased = message is not None and message.content == ERASED
-    return {
-        "id": new_id(),
-        "workspace_id": channel.workspace_id,
-        "channel_id": channel.id,
-        "message_id": message.id if message else None,
-        "provider_id": status.id,
-        "status": status.status,
-        "recipient": "" if erased else status.recipient,
-        "occurred_at": status.at or moment,
-        "event_id": event_id,
-        "detail": {} if erased else status.detail,
-    }
-
-
-def _key(status: Status) -> Key:
-    """Return what makes a report the same as another: providers repeat them."""
-    return status.id, status.status, status.recipient, status.detail.get("verdict")
-
-
 def _known(session: Session, channel_id: uuid.UUID, reported: Reported, messages: dict[Any, Message]) -> set[Key]:
     """Return which of these were reported before. The first of its kind, the common case, asks nobody."""
-    doubtful = {status.id for status, _ in reported if not _is_first(status, _message_of(status, messages))}
+    doubtful = {status.id for status, _ in reported if not reports.is_first(status, _message_of(status, messages))}
     if not doubtful:
         return set()
     verdict = StatusEvent.detail["verdict"].astext
@@ -185,45 +144,8 @@ def _known(session: Session, channel_id: uuid.UUID, reported: Reported, messages
     return {(row[0], row[1], row[2], row[3]) for row in session.execute(query)}
 
 
-def _is_first(status: Status, message: Message | None) -> bool:
-    state = _STATES.get(status.status)
-    return message is not None and state is not None and getattr(message, _REACHED[state]) is None
-
-
-def _raise(message: Message, row: dict[str, Any]) -> bool:
-    """Let a message show a report; the first report of each status gives its time. True if its state is another."""
-    if row.get("provider_id") != str(message.id):  # a report may know no other id than ours
-        message.provider_id = message.provider_id or row.get("provider_id")
-    state = _STATES.get(row["status"])
-    if state is None:
-        return False
-    column = _REACHED[state]
-    known = getattr(message, column)
-    setattr(message, column, min(known, row["occurred_at"]) if known else row["occurred_at"])
-    further = furthest(message.state, state)
-    if state is MessageState.FAILED and further is not MessageState.FAILED:
-        log.info("status.failed_after_delivery", message_id=str(message.id))
-    if further is MessageState.FAILED:
-        message.error = error_of(row["detail"]) or message.error
-    elif further in RANK:
-        message.error = None
-    before, message.state = message.state, further
-    return further is not before
-
-
 def _heed(session: Session, channel: Channel, message: Message, row: dict[str, Any]) -> None:
     """Do what follows from a report, once."""
     verdicts.heed(session, message, row)
     if row["status"] == MessageState.FAILED:
-        failures.reported(session, channel, message, error_of(row["detail"]), at=row["occurred_at"])
-
-
-def error_of(detail: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first error of a report in one shape; providers write it flat or nested."""
-    errors = detail.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else None
-    if first is None:
-        return None
-    data = first.get("error_data")
-    details = data.get("details") if isinstance(data, dict) else first.get("details")
-    return {"code": first.get("code"), "title": first.get("title") or first.get("message"), "details": details}
+        failures.reported(session, channel, message, reports.error_of(row["detail"]), at=row["occurred_at"])

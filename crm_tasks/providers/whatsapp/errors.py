@@ -98,7 +98,9 @@ SOURCES = {
 PERMISSIONS = range(200, 300)
 # Codes that say something of the person rather than of the message.
 UNREACHABLE, STOPPED_MARKETING = 131026, 131050
-WINDOW_CLOSED, NO_SUCH_TEMPLATE = 131047, 132001
+WINDOW_CLOSED = 131047
+# The template is not what we think it is: unknown there, paused, disabled.
+OTHER_TEMPLATE = (132001, 132015, 132016)
 # What may go a day later, once.
 TOO_MUCH_MARKETING = 131049
 # How long the provider says to wait, where it says so.

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -60,6 +60,25 @@ class Person:
     def known(self) -> bool:
         """Say whether there is a name to find the person by."""
         return bool(self.wa_id or self.bsuid or self.parent_bsuid)
+
+
+class _People:
+    """Whom the `contacts` list of a webhook names, maybe a thousand: each found by either name, the first wins."""
+
+    def __init__(self, people: Iterable[Person]) -> None:
+        self._named: dict[tuple[str, str], tuple[int, Person]] = {}
+        for place, person in enumerate(people):
+            for name in self._names(person):
+                self._named.setdefault(name, (place, person))
+
+    def same(self, person: Person) -> Person | None:
+        """Return who has a name of this person."""
+        found = [self._named[name] for name in self._names(person) if name in self._named]
+        return min(found, key=lambda each: each[0])[1] if found else None
+
+    @staticmethod
+    def _names(person: Person) -> list[tuple[str, str]]:
+        return [(kind, name) for kind, name in (("bsuid", person.bsuid), ("wa_id", person.wa_id)) if name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +186,7 @@ def _change(waba_id: str | None, entry: dict, change: dict, parsed: Parsed) -> N
     name, value = _text(change.get("field")) or "", _object(change.get("value"))
     number = _text(_object(value.get("metadata")).get("phone_number_id"))
     where = {"waba_id": waba_id, "phone_number_id": number}
-    people = [_person_of_contact(contact) for contact in _objects(value.get("contacts"))]
+    people = _People(_person_of_contact(contact) for contact in _objects(value.get("contacts")))
     if name == "messages":
         _conversation(value, people, entry, where, parsed)
     elif name == "smb_message_echoes":
@@ -186,7 +205,7 @@ def _change(waba_id: str | None, entry: dict, change: dict, parsed: Parsed) -> N
         )
 
 
-def _conversation(value: dict, people: list[Person], entry: dict, where: dict, parsed: Parsed) -> None:
+def _conversation(value: dict, people: _People, entry: dict, where: dict, parsed: Parsed) -> None:
     for item in _objects(value.get("messages")):
         _message(item, people, where, parsed)
     for item in _objects(value.get("statuses")):
@@ -196,7 +215,7 @@ def _conversation(value: dict, people: list[Person], entry: dict, where: dict, p
         parsed.updates.append(AccountChange(field="errors", value=errors, at=_moment(entry.get("time")), **where))
 
 
-def _message(item: dict, people: list[Person], where: dict, parsed: Parsed) -> None:
+def _message(item: dict, people: _People, where: dict, parsed: Parsed) -> None:
     message_id = _text(item.get("id"))
     person = _sender(item, people)
     if not message_id:
@@ -247,7 +266,7 @@ def _echo(item: dict, where: dict, parsed: Parsed) -> None:
         parsed.problems.append("an echo without id or recipient")
 
 
-def _status(item: dict, people: list[Person], where: dict, parsed: Parsed) -> None:
+def _status(item: dict, people: _People, where: dict, parsed: Parsed) -> None:
     message_id, status = _text(item.get("id")), _text(item.get("status"))
     if not message_id or not status:
         parsed.problems.append("a status without id or status")
@@ -297,7 +316,7 @@ def _user_id_update(item: dict, where: dict) -> IdentityChange:
     )
 
 
-def _preference(item: dict, people: list[Person], where: dict, parsed: Parsed) -> None:
+def _preference(item: dict, people: _People, where: dict, parsed: Parsed) -> None:
     person = _completed(_person(item.get("wa_id"), item.get("user_id"), item.get("parent_user_id")), people)
     wanted, at = _text(item.get("value")), _moment(item.get("timestamp"))
     if item.get("category", _MARKETING) != _MARKETING or wanted not in _PREFERENCES:
@@ -330,23 +349,22 @@ def _person_of_contact(contact: dict) -> Person:
     return _person(contact.get("wa_id"), contact.get("user_id"), contact.get("parent_user_id"), contact.get("profile"))
 
 
-def _sender(item: dict, people: list[Person]) -> Person:
+def _sender(item: dict, people: _People) -> Person:
     return _completed(_person(item.get("from"), item.get("from_user_id"), item.get("from_parent_user_id")), people)
 
 
-def _completed(person: Person, people: list[Person]) -> Person:
+def _completed(person: Person, people: _People) -> Person:
     """Add what the `contacts` list says of the same person: matched by name, never by position."""
-    for other in people:
-        same = (person.bsuid and person.bsuid == other.bsuid) or (person.wa_id and person.wa_id == other.wa_id)
-        if same:
-            return Person(
-                wa_id=person.wa_id or other.wa_id,
-                bsuid=person.bsuid or other.bsuid,
-                parent_bsuid=person.parent_bsuid or other.parent_bsuid,
-                name=other.name,
-                username=other.username,
-            )
-    return person
+    other = people.same(person)
+    if other is None:
+        return person
+    return Person(
+        wa_id=person.wa_id or other.wa_id,
+        bsuid=person.bsuid or other.bsuid,
+        parent_bsuid=person.parent_bsuid or other.parent_bsuid,
+        name=other.name,
+        username=other.username,
+    )
 
 
 # --- foreign values ----------------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""What cannot be brought about from outside: a pump in this process, to which something happens between two steps."""
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from crm_tasks.campaigns.pump import Pump
+from crm_tasks.campaigns.service import outcomes
+from crm_tasks.campaigns.service.drawing import Drawn
+from crm_tasks.core.jobs.model import Job
+from crm_tasks.messages.models import Message
+from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
+from tests.campaigns.pumping import numbers, proved, times
+from tests.core.ledger import execute, new
+from tests.fixtures import Demo
+from tests.messages.apply import rows
+from tests.messages.outgoing import fault
+from tests.outside import Sandbox
+
+
+def test_marked_by_a_commit_of_which_nobody_heard_they_are_sent_all_the_same(
+    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(shop, 6)
+    heed, lost = Pump._heed, []
+
+    def deaf(self: Pump, drawn: Drawn) -> None:
+        if drawn.orders and not lost:
+            lost.extend(drawn.orders)
+            drawn = Drawn(drawn.after)
+        heed(self, drawn)
+
+    monkeypatch.setattr(Pump, "_heed", deaf)
+    mine = campaign(shop, SALE)
+    run(mine)
+    assert lost
+    assert counts(mine) == {"accepted": 6}
+    assert {job.state for job in rows(Job, Job.task == "messages.send")} == {"succeeded"}
+    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+    proved(sandbox)
+
+
+def test_a_lease_that_would_not_outlast_the_request_sends_nothing(
+    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(shop, 6)
+    send, stood = Pump._send, []
+
+    def stand_still(self: Pump, order: Any) -> None:
+        stood.append(order)
+        self._claim.lease_end = time.monotonic()
+        send(self, order)
+
+    monkeypatch.setattr(Pump, "_send", stand_still)
+    mine = campaign(shop, SALE)
+    run(mine)
+    assert counts(mine) == {"accepted": 6}
+    # All by ordinary jobs: the pump itself sent nothing.
+    assert len(rows(Job, Job.task == "messages.send")) == len(stood) == 6
+    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+    proved(sandbox)
+
+
+def test_an_answer_kept_twice_has_one_job_follow(shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    people(shop, 2)
+    sandbox.faults(fault(status=503, error_code=131016, times=2), fault(statuses="none"))
+    keep = outcomes.keep
+
+    def twice(session: Any, campaign_id: uuid.UUID, answers: Any) -> None:
+        keep(session, campaign_id, answers)
+        session.commit()
+        keep(session, campaign_id, answers)
+
+    monkeypatch.setattr(outcomes, "keep", twice)
+    mine = campaign(shop, SALE)
+    run(mine)
+    execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued'")
+    run(mine)
+    assert counts(mine) == {"accepted": 2}
+    assert len(rows(Job, Job.task == "messages.send")) == 2
+    assert len(rows(Message)) == 2
+    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+
+
+def test_an_answer_that_cannot_be_kept_takes_no_other_with_it_and_is_not_sent_again(
+    shop: Demo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, *_ = people(shop, 6)
+    keep = outcomes.keep
+
+    def picky(session: Any, campaign_id: uuid.UUID, answers: Any) -> None:
+        if any(each.order.message.contact_id == str(bad) for each in answers):
+            raise ValueError("a character that no table takes")
+        keep(session, campaign_id, answers)
+
+    monkeypatch.setattr(outcomes, "keep", picky)
+    mine = campaign(shop, SALE)
+    run(mine)
+    assert counts(mine) == {"accepted": 5, "sending": 1}
+    new("campaigns.supervise_all")
+    go_on()
+    assert counts(mine) == {"accepted": 5, "unknown": 1}
+    assert [message.contact_id for message in rows(Message, Message.state == "unknown")] == [bad]
+    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
+    proved(sandbox)
