@@ -9,7 +9,7 @@ import crm_tasks.celery
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.jobs import registry
-from webapp import admin, api, errors, headers, health, home, inbound, login, unsubscribe
+from webapp import admin, api, auditing, errors, headers, health, home, inbound, login, unsubscribe
 
 
 def create_app() -> Flask:
@@ -20,6 +20,7 @@ def create_app() -> Flask:
     assert crm_tasks.celery.app.main
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
+    auditing.register(app)
     api.register(app)  # before the login, which would read a body before anybody has shown a key
     login.register(app)
     for room in (health, home, admin, unsubscribe):
