@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import crm_tasks.celery
 from crm_tasks.config import settings
@@ -29,6 +30,9 @@ def create_app() -> Flask:
     login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)
     doors = inbound.create_app(settings().webhook_max_bytes)
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors})  # type: ignore[method-assign]
+    if proxies := settings().trusted_proxies:
+        # Whose address it is: anybody can send such a header, so only as many as there are proxies are believed.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     return app
 
 

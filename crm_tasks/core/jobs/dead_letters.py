@@ -131,7 +131,7 @@ def by_hour(session: Session, which: Which, hours: int = 24) -> list[tuple[datet
     first = this_hour - timedelta(hours=hours - 1)
     hour = sa.func.date_trunc("hour", Job.finished_at, "UTC")
     query = sa.select(hour, sa.func.count()).where(_dead(), Job.finished_at >= first, *which.conditions())
-    found: dict[datetime, int] = {at: count for at, count in session.execute(query.group_by(sa.text("1")))}
+    found: dict[datetime, int] = dict(session.execute(query.group_by(sa.text("1"))).all())
     return [(at, found.get(at, 0)) for at in (first + timedelta(hours=n) for n in range(hours))]
 
 
