@@ -98,7 +98,7 @@ def enter(page: Any, web: Site) -> None:
     page.get_by_label("Email Address").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    page.get_by_role("heading", name="Today").wait_for()
+    page.get_by_role("heading", name="Today", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("look", LOOKS)

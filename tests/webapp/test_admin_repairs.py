@@ -60,6 +60,10 @@ def test_home_says_what_happened_and_what_needs_a_person(app: Flask, demo: Demo,
     unknown_message(demo)
     sent = post(demo, to="+15550002222")
     execute("UPDATE messages SET state = 'delivered' WHERE id = :id", id=sent)
+    received = post(demo, to="+15550002222")
+    execute("UPDATE messages SET direction = 'in', state = 'received' WHERE id = :id", id=received)
+    yesterday = post(demo, to="+15550002222")
+    execute("UPDATE messages SET id = '01000000-0000-7000-8000-000000000000' WHERE id = :id", id=yesterday)
     halted = campaign(demo)
     execute(
         "UPDATE campaigns SET state = 'halted', hold_id = gen_random_uuid(), halted_by = '{}' WHERE id = :i", i=halted
@@ -74,7 +78,7 @@ def test_home_says_what_happened_and_what_needs_a_person(app: Flask, demo: Demo,
         ):
             assert words in page
             assert f'href="/admin/{link}"' in page
-        assert figures(page) == {"Received": "2", "Sent": "1", "Delivered": "1", "Failed": "0", "Waiting": "0"}
+        assert figures(page) == {"Received": "1", "Sent": "1", "Delivered": "1", "Failed": "0", "Waiting": "0"}
         assert "put aside" not in page
     assert "<strong>1</strong> webhook requests put aside" in browser(app, demo, "operator").text("/")
 
