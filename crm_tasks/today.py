@@ -37,11 +37,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that waits for a person: what (a stable name), how many, in words."""
+    """Something that waits for a person: what (a stable name), how many, in words for one and for several."""
 
     what: str
     count: int
-    words: str
+    one: str
+    several: str
+
+    @property
+    def words(self) -> str:
+        """What there is so many of."""
+        return self.one if self.count == 1 else self.several
 
 
 def moment(session: Session) -> datetime:
@@ -87,17 +93,22 @@ def _add(found: Figures, hour: int, direction: Direction, state: MessageState, n
 
 def needs(session: Session, workspace_id: uuid.UUID, *, operator: bool) -> list[Need]:
     """Return what waits for a person in a workspace; requests that belong to none are the operators'."""
+    dead = _count(session, Job, *_dead(workspace_id))
+    undecided = _count(session, Message, *_undecided(workspace_id))
+    halted = _count(session, Campaign, *_halted(workspace_id))
+    held = len(holds.listed(session, workspace_id=workspace_id))
     found = [
-        Need("dead_letters", _count(session, Job, *_dead(workspace_id)), "dead letters: work that failed for good"),
-        Need("unknown", _count(session, Message, *_undecided(workspace_id)), "messages that may have been sent or not"),
-        Need("halted", _count(session, Campaign, *_halted(workspace_id)), "campaigns halted by a guard"),
-        Need("holds", len(holds.listed(session, workspace_id=workspace_id)), "holds that stop work"),
+        Need("dead_letters", dead, "dead letter: work that failed for good", "dead letters: work that failed for good"),
+        Need("unknown", undecided, "message that may have been sent or not", "messages that may have been sent or not"),
+        Need("halted", halted, "campaign halted by a guard", "campaigns halted by a guard"),
+        Need("holds", held, "hold that stops work", "holds that stop work"),
     ]
     if operator:
         aside = InboundEvent.state == EventState.QUARANTINED
         # As its partial index has it.
         open_ = sa.text("inbound_events.state <> 'done'")
-        found.append(Need("events", _count(session, InboundEvent, aside, open_), "webhook requests put aside"))
+        number = _count(session, InboundEvent, aside, open_)
+        found.append(Need("events", number, "webhook request put aside", "webhook requests put aside"))
     return [need for need in found if need.count]
 
 

@@ -72,15 +72,15 @@ def test_home_says_what_happened_and_what_needs_a_person(app: Flask, demo: Demo,
     for path in ("/", "/today"):
         page = admin.text(path)
         for link, words in (
-            ("dead-letters", "<strong>1</strong> dead letters"),
-            ("unknown", "<strong>1</strong> messages that may"),
-            ("campaigns", "<strong>1</strong> campaigns halted"),
+            ("dead-letters", "<strong>1</strong> dead letter:"),
+            ("unknown", "<strong>1</strong> message that may"),
+            ("campaigns", "<strong>1</strong> campaign halted"),
         ):
             assert words in page
             assert f'href="/admin/{link}"' in page
         assert figures(page) == {"Received": "1", "Sent": "1", "Delivered": "1", "Failed": "0", "Waiting": "0"}
         assert "put aside" not in page
-    assert "<strong>1</strong> webhook requests put aside" in browser(app, demo, "operator").text("/")
+    assert "<strong>1</strong> webhook request put aside" in browser(app, demo, "operator").text("/")
 
 
 def figures(page: str) -> dict[str, str]:
@@ -135,6 +135,9 @@ def test_a_cause_is_discarded_with_a_reason(demo: Demo, admin: Browser) -> None:
 def test_a_viewer_sees_the_cause_and_nothing_about_a_customer(demo: Demo, admin: Browser, viewer: Browser) -> None:
     job_id = dead("refused +1 (555) 000-1111 and ann@example.com", workspace_id=demo.workspace_id)
     execute('UPDATE jobs SET args = \'{"to": "+15550001111", "message_id": "' + str(job_id) + "\"}'")
+    for path in ("/dead-letters", f"/dead-letters/{job(job_id).fingerprint}"):
+        assert "refused +1 (555) 000-1111 and ann@example.com" in admin.text(path)
+        assert "refused ••• and •••" in viewer.text(path)
     for secret in ("000-1111", "+15550001111", "ann@example.com"):
         assert secret in admin.text(f"/jobs/{job_id}")
         assert secret not in viewer.text(f"/jobs/{job_id}")

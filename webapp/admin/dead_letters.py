@@ -11,7 +11,7 @@ from crm_tasks.core.errors import DomainError, NotFound
 from crm_tasks.core.jobs import dead_letters as letters
 from crm_tasks.core.jobs import ring
 from crm_tasks.core.jobs.dead_letters import Which
-from webapp.admin import blueprint
+from webapp.admin import blueprint, masked
 from webapp.admin.access import here
 from webapp.admin.lists import before
 
@@ -24,7 +24,7 @@ def dead_letters() -> str:
     which = Which(workspace_id=here().sees)
     with db.transaction() as session:
         groups, stats = letters.groups(session, which), letters.stats(session, which.workspace_id)
-    return render_template("admin/dead_letters.html", groups=groups, stats=stats)
+    return render_template("admin/dead_letters.html", groups=groups, stats=stats, shown=masked.shower(here()))
 
 
 @blueprint.get("/dead-letters/<fingerprint>")
@@ -91,6 +91,7 @@ def _group(fingerprint: str, problem: str = "") -> str:
         canary=tried,
         hours=hours,
         problem=problem,
+        shown=masked.shower(here()),
     )
 
 

@@ -81,7 +81,7 @@ def _page(job_id: uuid.UUID, problem: str = "") -> str:
         args=masked.args(found, personal=personal),
         told=told,
         personal=personal,
-        shown=lambda text: masked.text(str(text or ""), personal=personal),
+        shown=masked.shower(me),
         problem=problem,
     )
 

@@ -2,9 +2,11 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from crm_tasks.core.jobs.model import Job
+from webapp.admin.access import Here
 
 _ADDRESS = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+")
 # A phone number in any writing; a shorter one is a code or a count.
@@ -15,6 +17,12 @@ HIDDEN = "•••"
 def args(job: Job, *, personal: bool) -> dict[str, Any]:
     """Return the arguments of a job."""
     return job.args if personal else {name: _value(value) for name, value in job.args.items()}
+
+
+def shower(looks: Here) -> Callable[[object], str]:
+    """Return the function by which a page shows what an error says, to who looks."""
+    personal = looks.may("personal")
+    return lambda said: text(str(said or ""), personal=personal)
 
 
 def text(said: str, *, personal: bool) -> str:
