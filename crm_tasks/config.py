@@ -34,6 +34,7 @@ class Settings:
     host: str
     port: int
     public_url: str
+    trusted_proxies: int
     web_workers: int
     web_threads: int
     flower_port: int
@@ -179,6 +180,7 @@ def _values(env: Env, home: Path) -> dict:
         "host": env.str("HOST", "127.0.0.1", validate=some),
         "port": env.int("PORT", 8000, validate=port),
         "public_url": env.str("PUBLIC_URL", ""),
+        "trusted_proxies": env.int("TRUSTED_PROXIES", 0, validate=check.Range(0, 10)),
         "web_workers": env.int("WEB_WORKERS", 2, validate=check.Range(1, 64)),
         "web_threads": env.int("WEB_THREADS", 32, validate=check.Range(1, 256)),
         "flower_port": env.int("FLOWER_PORT", 5555, validate=port),

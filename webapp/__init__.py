@@ -4,12 +4,13 @@ from typing import Any
 
 from flask import Flask
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import crm_tasks.celery
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.jobs import registry
-from webapp import admin, api, errors, headers, health, home, inbound, login, unsubscribe
+from webapp import admin, api, auditing, errors, headers, health, home, inbound, login, unsubscribe
 
 
 def create_app() -> Flask:
@@ -20,6 +21,7 @@ def create_app() -> Flask:
     assert crm_tasks.celery.app.main
     registry.task_names()  # so that a wrong task or argument fails at the call, here
     headers.register(app)
+    auditing.register(app)
     api.register(app)  # before the login, which would read a body before anybody has shown a key
     login.register(app)
     for room in (health, home, admin, unsubscribe):
@@ -28,6 +30,9 @@ def create_app() -> Flask:
     login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)
     doors = inbound.create_app(settings().webhook_max_bytes)
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {inbound.PREFIX: doors})  # type: ignore[method-assign]
+    if proxies := settings().trusted_proxies:
+        # Whose address it is: anybody can send such a header, so only as many as there are proxies are believed.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     return app
 
 

@@ -8,7 +8,7 @@
 from typing import Any
 
 import psycopg
-from flask import Flask, g, jsonify, redirect, request, url_for
+from flask import Flask, g, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,7 +52,10 @@ def register(app: Flask) -> None:
 def answer(
     status: int, code: str, message: str, *, hint: str = "", fields: tuple[FieldError, ...] = ()
 ) -> tuple[Any, int, dict[str, str]]:
-    """Return an error in our shape."""
+    """Return an error in our shape; to a person in the admin as a page."""
+    if request.path.startswith("/admin/"):
+        page = render_template("admin/problem.html", status=status, message=message, hint=hint, fields=fields)
+        return page, status, {"Retry-After": "2"} if status == 503 else {}
     error: dict[str, Any] = {"code": code, "message": message}
     if hint:
         error["hint"] = hint
@@ -80,6 +83,8 @@ def _http(error: HTTPException) -> ResponseReturnValue:
         return answer(status, "invalid", "The request is not valid.", fields=fields)
     name = (error.name or "error").lower().replace(" ", "_")
     body, status, extra = answer(status, name, error.description or error.name)
+    if isinstance(body, str):
+        return body, status, extra
     # What belongs to the error, such as the methods that a path has.
     return body, status, {**dict(error.get_headers()), **extra, "Content-Type": "application/json"}
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from flask import Flask, Response, g, request
 
+from crm_tasks.config import settings
 from crm_tasks.core.jobs.enqueue import current_trace
 from crm_tasks.core.log import bound, get_logger
 from crm_tasks.core.types import new_id
@@ -24,7 +25,12 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+# Only said over https, where browsers believe it: a year without plain http.
+_HTTPS_ONLY = "max-age=31536000"
+# What is behind these lets whoever has it act for a person.
+_LINKS = ("/u/", "/admin/join/")
 # Asked by machines every few seconds: a line for each would hide all others. Webhooks are counted instead.
 _QUIET = ("/health", "/live", "/metrics", "/static/", "/api/v1/queues/")
 
@@ -51,6 +57,8 @@ def _end(response: Response) -> Response:
     if response.mimetype == "text/html":
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
+        if settings().public_url.startswith("https://"):
+            response.headers.setdefault("Strict-Transport-Security", _HTTPS_ONLY)
     if "started" in g:
         response.headers["X-Request-Id"] = g.request_id
         ms = round((time.perf_counter() - g.started) * 1000, 1)
@@ -60,7 +68,7 @@ def _end(response: Response) -> Response:
 
 def _path() -> str:
     """Return the path; of a link that lets whoever has it act for a person, only which kind it is."""
-    return "/u/…" if request.path.startswith("/u/") else request.path
+    return next((f"{door}…" for door in _LINKS if request.path.startswith(door)), request.path)
 
 
 def _forget(_error: BaseException | None) -> None:

@@ -1,14 +1,17 @@
 """Logging in to the admin: Flask-Security with argon2, CSRF on every form; sessions are signed cookies."""
 
+import math
+from datetime import timedelta
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, after_this_request, request
 from flask_security import LoginForm, Security, SQLAlchemySessionUserDatastore, UserMixin
 from flask_wtf import CSRFProtect
 from sqlalchemy.orm import Session, scoped_session
 
 from crm_tasks.config import settings
 from crm_tasks.core import db
+from crm_tasks.workspaces import audit, lockout
 from crm_tasks.workspaces.models import Role, User
 
 # passlib: MAX_PASSWORD_SIZE
@@ -20,12 +23,38 @@ class LoginUser(UserMixin, User):  # type: ignore[misc]  # the columns are what 
 
 
 class BoundedLoginForm(LoginForm):
-    """Asks argon2 for no more than it takes: beyond that it raises, and nobody's password is so long."""
+    """Tries so many passwords in a while, and none that is longer than argon2 takes: beyond that it raises."""
 
     def validate(self, **options: Any) -> bool:
         """Say whether these are somebody's credentials."""
-        self.password.data = (self.password.data or "")[:LONGEST_PASSWORD]
-        return super().validate(**options)
+        self.password.data = str(self.password.data or "")[:LONGEST_PASSWORD]
+        # Sessions end with the browser or after twelve hours; no cookie logs in by itself.
+        self.remember.data = False
+        email = str(self.email.data or "").encode(errors="replace").decode()
+        address = request.remote_addr or ""
+        wait = db.retrying(lockout.attempt, email, address)
+        if wait is not None:
+            self._refuse(wait)
+            return False
+        right = super().validate(**options)
+        if right:
+            db.retrying(_told, email, address)
+        return right
+
+    def _refuse(self, wait: timedelta) -> None:
+        minutes = math.ceil(wait.total_seconds() / 60)
+        self.form_errors = [f"Too many attempts. Try again in {minutes} minutes; `crm user unlock` lets you in sooner."]
+
+        @after_this_request
+        def _say_when(response: Response) -> Response:
+            response.status_code = 429
+            response.headers["Retry-After"] = str(minutes * 60)
+            return response
+
+
+def _told(session: Session, email: str, address: str) -> None:
+    lockout.succeeded(session, email, address)
+    audit.record(session, actor=f"user:{email.strip().lower()}", action="login", workspace_id=None)
 
 
 def register(app: Flask) -> None:

@@ -28,6 +28,7 @@ from crm_tasks.media.service import files
 from crm_tasks.notifications.models import Notification
 from crm_tasks.webhooks.models import Event
 from crm_tasks.webhooks.service import history as webhooks
+from crm_tasks.workspaces.models import AuditEvent, Invitation, LoginAttempts
 
 # Rows of one transaction.
 BATCH = 5_000
@@ -59,6 +60,9 @@ def clean_ups() -> list[CleanUp]:
         *(_jobs_of(queue) for queue in Queue),
         _rows("jobs with their own time", Job, timedelta(0), _kept_long_enough),
         _rows("idempotency keys", IdempotencyKey, config.cleanup_retention, lambda at: IdempotencyKey.created_at < at),
+        _rows("attempts to log in", LoginAttempts, timedelta(days=1), lambda at: LoginAttempts.since < at),
+        _rows("used invitations", Invitation, config.cleanup_retention, lambda at: Invitation.expires_at < at),
+        _rows("who changed what", AuditEvent, history, _older(AuditEvent)),
         _rows("read notifications", Notification, config.cleanup_retention, lambda at: Notification.read_at < at),
         CleanUp("media", timedelta(days=config.media_days), files.forget, partial(_count, Media, _older(Media))),
         _rows("refused rows of imports", ImportReject, undo, lambda at: ImportReject.import_id < id_floor(at)),

@@ -5,9 +5,9 @@ import uuid
 import click
 import sqlalchemy as sa
 
-from crm_tasks.cli.shown import ID, as_json, moment, print_json, print_table
+from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_table
 from crm_tasks.core.db import transaction
-from crm_tasks.workspaces import service
+from crm_tasks.workspaces import service, suspension
 from crm_tasks.workspaces.models import Workspace
 
 
@@ -74,3 +74,24 @@ def auto_reply(state: str, workspace_id: uuid.UUID | None) -> None:
         workspace = service.only(session, workspace_id)
         service.set_auto_reply(session, workspace, on=state == "on")
     click.echo(f"Automatic answers in {workspace.name} are {state}.")
+
+
+@command.command()
+@click.option("--reason", required=True, help="Why; others will read it.")
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def suspend(reason: str, workspace_id: uuid.UUID | None) -> None:
+    """Let no work of a workspace be started. What comes in is kept, and waits."""
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+        suspension.suspend(session, workspace.id, reason=reason, actor=actor())
+    click.echo(f"{workspace.name} is suspended.")
+
+
+@command.command()
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def release(workspace_id: uuid.UUID | None) -> None:
+    """Let the work of a suspended workspace go on."""
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+        suspension.release(session, workspace.id, actor=actor())
+    click.echo(f"{workspace.name} goes on.")

@@ -101,9 +101,11 @@ def in_force(session: Session, scopes: Iterable[str]) -> list[Hold]:
     return list(session.scalars(sa.select(Hold).where(active(), Hold.scope.in_(scopes)).order_by(Hold.id.desc())))
 
 
-def held_counts(session: Session) -> dict[str, int]:
-    """Return how many jobs wait behind each hold, by hold id."""
+def held_counts(session: Session, *, workspace_id: uuid.UUID | None = None) -> dict[str, int]:
+    """Return how many jobs, of a workspace or of all, wait behind each hold, by hold id."""
     query = sa.select(Job.held_by, sa.func.count()).where(*_held()).group_by(Job.held_by)
+    if workspace_id is not None:
+        query = query.where(Job.workspace_id == workspace_id)
     return dict(session.execute(query).all())  # type: ignore[arg-type]
 
 

@@ -17,17 +17,18 @@ from crm_tasks.core.jobs.model import UNKNOWN_TASK, Job, JobMinute, JobState, Pr
 from crm_tasks.core.queues import Queue
 
 # Each part reads one partial index and nothing else, so a million finished jobs cost nothing here.
-_LIVE = sa.text("""
+_LIVE = """
     SELECT queue, run_at <= crm_now() AS due, false AS held, count(*) AS jobs, min(run_at) AS oldest FROM jobs
-        WHERE state = 'queued' AND rung_at IS NULL AND held_by IS NULL GROUP BY 1, 2
+        WHERE state = 'queued' AND rung_at IS NULL AND held_by IS NULL {mine} GROUP BY 1, 2
     UNION ALL
     SELECT queue, true, false, count(*), min(run_at) FROM jobs
-        WHERE state = 'queued' AND rung_at IS NOT NULL GROUP BY 1
+        WHERE state = 'queued' AND rung_at IS NOT NULL {mine} GROUP BY 1
     UNION ALL
-    SELECT queue, true, true, count(*), NULL FROM jobs WHERE state = 'queued' AND held_by IS NOT NULL GROUP BY 1
-""")
-_RUNNING = sa.text("SELECT queue, count(*) FROM jobs WHERE state = 'running' GROUP BY 1")
-_DEAD = sa.text("SELECT queue, count(*) FROM jobs WHERE state = 'dead' GROUP BY 1")
+    SELECT queue, true, true, count(*), NULL FROM jobs
+        WHERE state = 'queued' AND held_by IS NOT NULL {mine} GROUP BY 1
+"""
+_RUNNING = "SELECT queue, count(*) FROM jobs WHERE state = 'running' {mine} GROUP BY 1"
+_DEAD = "SELECT queue, count(*) FROM jobs WHERE state = 'dead' {mine} GROUP BY 1"
 
 
 @dataclass(slots=True)
@@ -51,22 +52,30 @@ class QueueRow:
         return self.oldest_age is not None and self.oldest_age > self.target_age
 
 
-def queues(session: Session) -> list[QueueRow]:
-    """Return every queue with its counts."""
+def queues(session: Session, *, workspace_id: uuid.UUID | None = None) -> list[QueueRow]:
+    """Return every queue with its counts; of one workspace without `completed`, which is counted for all together."""
     rows = {name: QueueRow(name, target_age=settings().queues[name].target_age) for name in map(str, Queue)}
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
-    for queue, due, held, jobs, oldest in session.execute(_LIVE):
+    for queue, due, held, jobs, oldest in _counted(session, _LIVE, workspace_id):
         _add_live(rows[queue], due=due, held=held, jobs=jobs, oldest=oldest, moment=moment)
-    for queue, jobs in session.execute(_RUNNING):
+    for queue, jobs in _counted(session, _RUNNING, workspace_id):
         rows[queue].active = jobs
-    for queue, jobs in session.execute(_DEAD):
+    for queue, jobs in _counted(session, _DEAD, workspace_id):
         rows[queue].failed = jobs
-    for queue, jobs in completed(session).items():
+    for queue, jobs in completed(session).items() if workspace_id is None else ():
         rows[queue].completed = jobs
     scopes = {hold.scope for hold in holds.listed(session)}
     for row in rows.values():
         row.is_paused = bool({"all", f"queue:{row.name}"} & scopes)
     return list(rows.values())
+
+
+def _counted(session: Session, query: str, workspace_id: uuid.UUID | None) -> list[Any]:
+    """Count for all, or for one workspace."""
+    mine, values = (
+        ("", {}) if workspace_id is None else ("AND workspace_id = :workspace_id", {"workspace_id": workspace_id})
+    )
+    return list(session.execute(sa.text(query.format(mine=mine)), values))
 
 
 def _add_live(row: QueueRow, *, due: bool, held: bool, jobs: int, oldest: datetime | None, moment: datetime) -> None:

@@ -51,7 +51,7 @@ def _make(session: Session) -> dict[str, Any] | None:
         return None
     workspace = session.scalar(sa.select(Workspace).limit(1)) or workspaces.create(session, "Demo")
     workspaces.set_auto_reply(session, workspace, on=config.uses_sandbox)
-    user, password = users.create(session, ADMIN)
+    user, password = users.create(session, ADMIN, operator=True)
     _, key = workspaces.create_key(session, workspace.id, "first run", operator=True)
     made: dict[str, Any] = {
         "admin_email": user.email,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from crm_tasks.core.crypto import Encrypted
 from crm_tasks.core.db import Base, now
 from crm_tasks.core.types import Choice, CreatedAt, Id, Json, Moment, Texts, state_check
+from crm_tasks.workspaces.roles import OPERATOR, MemberRole
 
 
 class Workspace(Base):
@@ -109,7 +110,7 @@ class ApiKey(Base):
 
 
 class Role(Base):
-    """What a user may do."""
+    """What a user is to the whole system, as Flask-Security reads it: an operator, or nothing."""
 
     __tablename__ = "roles"
 
@@ -141,6 +142,77 @@ class User(Base):
     password: Mapped[str]
     active: Mapped[bool] = mapped_column(server_default=sa.text("true"))
     fs_uniquifier: Mapped[str] = mapped_column(unique=True)
+    # In which times are shown to this person.
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
     created_at: Mapped[CreatedAt]
 
     roles: Mapped[list[Role]] = relationship(secondary=user_roles, lazy="selectin")
+
+    @property
+    def operator(self) -> bool:
+        """Whether this person runs the system, and so sees every workspace."""
+        return any(role.name == OPERATOR for role in self.roles)
+
+
+class Membership(Base):
+    """A person in a workspace, and what that person is there."""
+
+    __tablename__ = "memberships"
+
+    workspace_id: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[MemberRole] = mapped_column(Choice(MemberRole))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (state_check("role", MemberRole), sa.Index("ix_memberships_user_id", "user_id"))
+
+
+class Invitation(Base):
+    """A link by which somebody joins a workspace, once. Only its digest is kept."""
+
+    __tablename__ = "invitations"
+
+    id: Mapped[Id]
+    workspace_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("workspaces.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str]
+    role: Mapped[MemberRole] = mapped_column(Choice(MemberRole))
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    invited_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment]
+    # Used, or taken back.
+    ended_at: Mapped[Moment | None]
+
+    __table_args__ = (state_check("role", MemberRole),)
+
+
+class LoginAttempts(Base):
+    """How often somebody tried to log in lately: one row per account and per network address, as a digest."""
+
+    __tablename__ = "login_attempts"
+
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+    attempts: Mapped[int]
+    since: Mapped[Moment]
+
+    __table_args__ = (sa.Index("ix_login_attempts_since", "since"),)
+
+
+class AuditEvent(Base):
+    """One change that somebody made: who, what, to what. Written in the transaction that made it."""
+
+    __tablename__ = "audit_events"
+
+    id: Mapped[Id]
+    # No foreign key: every change of a business would lock the same row, and what was done outlives it.
+    workspace_id: Mapped[uuid.UUID | None]
+    actor: Mapped[str]
+    action: Mapped[str]
+    # The id of what was changed, where it has one.
+    subject: Mapped[str] = mapped_column(server_default="")
+    detail: Mapped[Json]
+    at: Mapped[CreatedAt]
+
+    __table_args__ = (sa.Index("ix_audit_events_workspace_id", "workspace_id", "id"),)

@@ -2,6 +2,7 @@
 
 import secrets
 import uuid
+from zoneinfo import available_timezones
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
@@ -9,34 +10,32 @@ from email_validator import EmailNotValidError, validate_email
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound, did_you_mean
 from crm_tasks.core.types import new_id
 from crm_tasks.workspaces.models import Role, User
+from crm_tasks.workspaces.roles import OPERATOR
 
-ROLES = {"admin": "May do everything", "viewer": "May look at everything"}
 SHORTEST = 12
 _hasher = PasswordHasher()
 
 
-def create(session: Session, email: str, *, password: str | None = None, role: str = "admin") -> tuple[User, str]:
+def create(session: Session, email: str, *, password: str | None = None, operator: bool = False) -> tuple[User, str]:
     """Make a user and return it with its password, generated if none is given.
 
+    An operator sees every workspace; anybody else sees those that `members.add` lets in.
+
     Raises:
-        Invalid: not an e-mail address, a password too short, or no such role. Conflict: the address is taken.
+        Invalid: not an e-mail address, or a password too short. Conflict: the address is taken.
     """
-    email = _checked_email(email)
-    password = password or secrets.token_urlsafe(15)
-    if len(password) < SHORTEST:
-        raise Invalid(
-            "The password is too short.", fields=[FieldError("password", f"Use {SHORTEST} characters or more.")]
-        )
+    email = checked_email(email)
+    password = _checked_password(password)
     if session.scalar(sa.select(User.id).where(User.email == email)) is not None:
         raise Conflict(f"There is a user {email} already.", code="user_exists")
     user = User(
         email=email,
         password=_hasher.hash(password),
         fs_uniquifier=uuid.uuid4().hex,
-        roles=[_role(session, role)],
+        roles=[_operator(session)] if operator else [],
     )
     session.add(user)
     session.flush()
@@ -49,12 +48,8 @@ def set_password(session: Session, email: str, password: str | None = None) -> s
     Raises:
         NotFound: no such user. Invalid: too short.
     """
-    user = _get(session, email)
-    password = password or secrets.token_urlsafe(15)
-    if len(password) < SHORTEST:
-        raise Invalid(
-            "The password is too short.", fields=[FieldError("password", f"Use {SHORTEST} characters or more.")]
-        )
+    user = get(session, email)
+    password = _checked_password(password)
     user.password, user.fs_uniquifier = _hasher.hash(password), uuid.uuid4().hex
     return password
 
@@ -70,30 +65,60 @@ def set_active(session: Session, email: str, *, active: bool) -> User:
     Raises:
         NotFound: no such user.
     """
-    user = _get(session, email)
+    user = get(session, email)
     user.active = active
     if not active:
         user.fs_uniquifier = uuid.uuid4().hex
     return user
 
 
-def _get(session: Session, email: str) -> User:
-    user = session.scalar(sa.select(User).where(User.email == _checked_email(email)))
+def set_time_zone(session: Session, user_id: uuid.UUID, name: str) -> None:
+    """Have times shown to a person in a zone.
+
+    Raises:
+        Invalid: there is no such zone.
+    """
+    if name not in available_timezones():
+        error = FieldError("time_zone", "Use a name such as Europe/Berlin.")
+        raise Invalid(
+            f"There is no time zone {name!r}.", hint=did_you_mean(name, available_timezones()), fields=[error]
+        )
+    session.get_one(User, user_id).time_zone = name
+
+
+def get(session: Session, email: str) -> User:
+    """Return a user by address.
+
+    Raises:
+        NotFound: there is none.
+    """
+    user = session.scalar(sa.select(User).where(User.email == checked_email(email)))
     if user is None:
         raise NotFound(f"There is no user {email}.")
     return user
 
 
-def _role(session: Session, name: str) -> Role:
-    if name not in ROLES:
-        raise Invalid(f"There is no role {name!r}.", hint=f"Roles: {', '.join(ROLES)}.")
-    statement = insert(Role).values(id=new_id(), name=name, description=ROLES[name], permissions=[])
-    session.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
-    return session.scalars(sa.select(Role).where(Role.name == name)).one()
+def checked_email(email: str) -> str:
+    """Return an address as it is kept.
 
-
-def _checked_email(email: str) -> str:
+    Raises:
+        Invalid: it is none.
+    """
     try:
         return validate_email(email, check_deliverability=False, test_environment=True).normalized.lower()
     except EmailNotValidError as error:
         raise Invalid(f"{email!r} is not an e-mail address.", fields=[FieldError("email", str(error))]) from None
+
+
+def _checked_password(password: str | None) -> str:
+    password = password or secrets.token_urlsafe(15)
+    if len(password) < SHORTEST:
+        error = FieldError("password", f"Use {SHORTEST} characters or more.")
+        raise Invalid("The password is too short.", hint=error.message, fields=[error])
+    return password
+
+
+def _operator(session: Session) -> Role:
+    statement = insert(Role).values(id=new_id(), name=OPERATOR, description="Runs the whole system", permissions=[])
+    session.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+    return session.scalars(sa.select(Role).where(Role.name == OPERATOR)).one()

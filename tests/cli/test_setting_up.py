@@ -198,7 +198,7 @@ def test_a_region_is_a_country(empty: None) -> None:
     assert "Use an ISO code such as US or DE." in complaint("workspace", "add", "Shop", "--region", "Europe")
 
 
-def test_people_are_added_with_a_password_that_is_shown_once(empty: None) -> None:
+def test_people_are_added_with_a_password_that_is_shown_once(demo: Demo) -> None:
     text = said("user", "add", "Ann@Example.test")
     user = one(User)
     assert user.email == "ann@example.test"
@@ -214,8 +214,37 @@ def test_people_are_added_with_a_password_that_is_shown_once(empty: None) -> Non
     assert one(User).active is True
 
 
-def test_a_user_must_exist_and_have_an_address(empty: None) -> None:
+def test_people_have_roles_in_workspaces_or_run_the_system(demo: Demo) -> None:
+    said("user", "add", "ann@example.test", "--role", "agent")
+    said("user", "add", "root@example.test", "--operator")
+    assert {each["email"]: each["roles"] for each in data("user", "list")} == {
+        "ann@example.test": ["agent of Demo"],
+        "root@example.test": ["operator"],
+    }
+    said("user", "role", "ann@example.test", "owner")
+    assert "A workspace keeps an owner." in complaint("user", "role", "ann@example.test", "viewer")
+    said("user", "role", "root@example.test", "owner")
+    said("user", "remove", "ann@example.test")
+    assert {each["email"]: each["roles"] for each in data("user", "list")} == {
+        "ann@example.test": [],
+        "root@example.test": ["operator", "owner of Demo"],
+    }
+    assert "Nobody has tried" in said("user", "unlock", "ann@example.test")
+
+
+def test_a_link_invites_and_a_workspace_is_suspended_and_released(demo: Demo) -> None:
+    assert "/admin/join/" in said("user", "invite", "bob@example.test", "--role", "viewer")
+    assert execute("SELECT email, role FROM invitations") == [("bob@example.test", "viewer")]
+    said("workspace", "suspend", "--reason", "not paid")
+    assert execute("SELECT scope, reason FROM holds") == [(f"workspace:{demo.workspace_id}", "not paid")]
+    assert "suspended already" in complaint("workspace", "suspend", "--reason", "again")
+    said("workspace", "release")
+    assert execute("SELECT count(*) FROM holds WHERE released_at IS NULL") == [(0,)]
+    assert "not suspended" in complaint("workspace", "release")
+
+
+def test_a_user_must_exist_and_have_an_address(demo: Demo) -> None:
     assert "is not an e-mail address" in complaint("user", "add", "ann")
     assert "There is no user" in complaint("user", "password", "ann@example.test")
-    assert "'admin', 'viewer'" in complaint("user", "add", "ann@example.test", "--role", "king", code=2)
+    assert "'agent', 'viewer'" in complaint("user", "add", "ann@example.test", "--role", "king", code=2)
     assert ids(said("user", "list")) == []

@@ -28,9 +28,9 @@ EMAIL, PASSWORD = "ann@example.test", "a long enough password"
 
 @pytest.fixture
 def user(empty: None) -> str:
-    """A person who may log in."""
+    """A person who may log in, and runs the system."""
     with db.transaction() as session:
-        users.create(session, EMAIL, password=PASSWORD)
+        users.create(session, EMAIL, password=PASSWORD, operator=True)
     return EMAIL
 
 
@@ -48,7 +48,7 @@ def log_in(client: FlaskClient, email: str = EMAIL, password: str = PASSWORD, **
 # --- who gets in -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/admin/", "/admin/status"])
+@pytest.mark.parametrize("path", ["/admin/", "/admin/system", "/admin/status"])
 def test_without_a_login_nothing_is_shown(client: FlaskClient, demo: Demo, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 302
@@ -171,7 +171,7 @@ def test_the_screen_shows_stores_queues_processes_scheduler_and_the_oldest_job(c
     execute("INSERT INTO watermarks (name, at) VALUES ('scheduler', clock_timestamp())")
     execute("INSERT INTO holds (id, scope, reason, actor) VALUES (gen_random_uuid(), 'queue:email', '<b>', 'ann')")
     log_in(client)
-    for path in ("/admin/", "/admin/status"):
+    for path in ("/admin/system", "/admin/status"):
         page = client.get(path).get_data(as_text=True)
         for text in ("Postgres", "Redis", "Scheduler", "io@host-a", "messages, ai", "3 / 20", "queue:email", *Queue):
             assert text in page, text
@@ -188,7 +188,7 @@ def test_the_screen_is_there_when_redis_is_not(client: FlaskClient, user: str, m
     (port,) = free_ports(1)
     found = status.probe_redis(f"redis://127.0.0.1:{port}/0", 2.0)
     monkeypatch.setattr(status, "probe_redis", lambda *_: found)
-    page = client.get("/admin/").get_data(as_text=True)
+    page = client.get("/admin/system").get_data(as_text=True)
     assert "Needs a look" in page
     assert "nothing listens there" in page
 

@@ -8,7 +8,8 @@ from flask.testing import FlaskClient
 
 from crm_tasks.campaigns.models import CampaignState
 from crm_tasks.core import db
-from crm_tasks.workspaces import users
+from crm_tasks.workspaces import members, users
+from crm_tasks.workspaces.roles import MemberRole
 from tests.campaigns.audience import campaign, found, go_on, people, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
@@ -42,7 +43,8 @@ def shop(demo: Demo, sandbox: Sandbox) -> Demo:
 def ann(client: FlaskClient, shop: Demo) -> FlaskClient:
     """A browser of somebody who is logged in."""
     with db.transaction() as session:
-        users.create(session, EMAIL, password=PASSWORD)
+        user, _ = users.create(session, EMAIL, password=PASSWORD)
+        members.add(session, shop.workspace_id, user.id, MemberRole.MARKETER)
     assert log_in(client).status_code == 302
     return client
 

@@ -1,56 +1,37 @@
-"""The admin: pages for people, behind a login."""
+"""The admin: pages for people, behind a login. `access.NEEDS` says what each page needs."""
 
-from typing import Any
-
-from flask import Blueprint, Flask, render_template
-from flask_security import auth_required
-
-from crm_tasks import status
-from crm_tasks.config import settings
+from flask import Blueprint, Flask, Response
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def register(app: Flask) -> None:
     """Add the pages."""
-    from webapp.admin import campaigns, notifications  # noqa: F401  their pages belong to the blueprint
+    from webapp.admin import (  # their pages belong to the blueprint
+        access,
+        audit,  # noqa: F401
+        campaigns,  # noqa: F401
+        dead_letters,  # noqa: F401
+        events,  # noqa: F401
+        home,  # noqa: F401
+        jobs,  # noqa: F401
+        me,  # noqa: F401
+        notifications,  # noqa: F401
+        people,  # noqa: F401
+        queues,  # noqa: F401
+        shown,
+        system,  # noqa: F401
+        unknown,  # noqa: F401
+        workspaces,  # noqa: F401
+    )
 
     app.register_blueprint(blueprint)
-    app.add_template_filter(ago)
-    app.add_template_filter(count)
+    shown.register(app)
+    access.register(app)
 
 
-@blueprint.get("/")
-@auth_required("session")
-def index() -> str:
-    """Show the state of the system."""
-    return render_template("admin/status.html", **_shown())
-
-
-@blueprint.get("/status")
-@auth_required("session")
-def status_part() -> str:
-    """Show the part of the page that changes; the page asks for it every two seconds."""
-    return render_template("admin/_status.html", **_shown())
-
-
-def _shown() -> dict[str, Any]:
-    return {"status": status.collect(), "config": settings()}
-
-
-def ago(seconds: float | None) -> str:
-    """Return a length of time as people say it."""
-    if seconds is None:
-        return "–"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
-
-
-def count(number: int) -> str:
-    """Return a number with its thousands apart."""
-    return f"{number:,}".replace(",", "\u202f")
+@blueprint.after_request
+def _keep_nothing(response: Response) -> Response:
+    """What is about customers is in no cache, also after the log out."""
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -8,8 +8,6 @@ import marshmallow as ma
 import sqlalchemy as sa
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_security import auth_required, current_user
-from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.models import BEFORE, TRANSITIONS, Campaign, CampaignState
 from crm_tasks.campaigns.schemas import CampaignIn, dump_stats
@@ -18,9 +16,11 @@ from crm_tasks.contacts.models import Segment
 from crm_tasks.core import db
 from crm_tasks.core.errors import DomainError, NotFound
 from crm_tasks.templates.models import APPROVED, Template
-from crm_tasks.workspaces.models import Channel, Workspace
+from crm_tasks.workspaces import service as workspaces
+from crm_tasks.workspaces.models import Channel
 from crm_tasks.workspaces.policies import field_errors
 from webapp.admin import blueprint
+from webapp.admin.access import here
 
 SHOWN = 100
 _ACTIONS = {
@@ -36,31 +36,30 @@ _LEADS_TO = {"pause": CampaignState.PAUSED, "cancel": CampaignState.CANCELLED}
 
 
 @blueprint.get("/campaigns")
-@auth_required("session")
 def campaigns() -> str:
     """List campaigns, the newest first."""
     with db.transaction() as session:
-        return render_template("admin/campaigns.html", campaigns=drafting.listed(session, limit=SHOWN))
+        return render_template(
+            "admin/campaigns.html", campaigns=drafting.listed(session, here().workspace_id, limit=SHOWN)
+        )
 
 
 @blueprint.get("/campaigns/new")
-@auth_required("session")
 def campaign_form() -> str:
     """Show the form for a new campaign."""
     return _form({}, [])
 
 
 @blueprint.post("/campaigns/new")
-@auth_required("session")
 def create_campaign() -> ResponseReturnValue:
     """Write a campaign and rehearse it; what is wrong is shown in the form."""
     form = request.form
     try:
         values = CampaignIn().load(_as_json(form))
         with db.transaction() as session:
-            campaign = _create(session, values)
+            campaign = drafting.create(session, here().workspace_id, drafting.NewCampaign(**values), actor=here().actor)
             if campaign.state in BEFORE:
-                rehearsal.ask(session, campaign.workspace_id, campaign.id, actor=_actor())
+                rehearsal.ask(session, campaign.workspace_id, campaign.id, actor=here().actor)
     except ma.ValidationError as error:
         return _form(form, [f"{each.field}: {each.message}" for each in field_errors(error.normalized_messages())]), 422
     except DomainError as error:
@@ -69,29 +68,26 @@ def create_campaign() -> ResponseReturnValue:
 
 
 @blueprint.get("/campaigns/<uuid:campaign_id>")
-@auth_required("session")
 def campaign(campaign_id: uuid.UUID) -> str:
     """Show a campaign."""
     return render_template("admin/campaign.html", **_found(campaign_id))
 
 
 @blueprint.get("/campaigns/<uuid:campaign_id>/part")
-@auth_required("session")
 def campaign_part(campaign_id: uuid.UUID) -> str:
     """Show the part of the page that changes; the page asks for it every two seconds."""
     return render_template("admin/_campaign.html", **_found(campaign_id))
 
 
 @blueprint.post("/campaigns/<uuid:campaign_id>/<action>")
-@auth_required("session")
 def campaign_action(campaign_id: uuid.UUID, action: str) -> ResponseReturnValue:
     """Start, stop, let go on, rehearse; send the failed again."""
     try:
         with db.transaction() as session:
             if action == "retry-failed":
-                retrying.ask(session, None, campaign_id, [], actor=_actor())
+                retrying.ask(session, here().workspace_id, campaign_id, [], actor=here().actor)
             elif action in _ACTIONS:
-                _ACTIONS[action](session, None, campaign_id, actor=_actor())
+                _ACTIONS[action](session, here().workspace_id, campaign_id, actor=here().actor)
             else:
                 raise NotFound("There is no such button.")
     except DomainError as error:
@@ -101,15 +97,6 @@ def campaign_action(campaign_id: uuid.UUID, action: str) -> ResponseReturnValue:
             "admin/campaign.html", problem=f"{error.message} {error.hint}", **_found(campaign_id)
         ), 409
     return redirect(url_for("admin.campaign", campaign_id=campaign_id))
-
-
-def _create(session: Session, values: dict[str, Any]) -> Campaign:
-    """Write a campaign in the workspace of its channel: people of the admin see all of them."""
-    channel = session.get(Channel, values["channel_id"])
-    if channel is None:
-        raise NotFound("There is no such channel.", code="channel_not_found")
-    new = drafting.NewCampaign(**values)
-    return drafting.create(session, channel.workspace_id, new, actor=_actor())
 
 
 def _as_json(form: Mapping[str, str]) -> dict[str, Any]:
@@ -149,21 +136,24 @@ def _audience(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _form(given: Mapping[str, str], problems: list[str]) -> str:
     with db.transaction() as session:
-        channels = sa.select(Channel.id, Channel.name, Channel.kind, Workspace.name.label("workspace"))
-        templates = sa.select(Template.name, Template.language).where(Template.status == APPROVED).distinct()
+        workspace_id = here().workspace_id
+        templates = sa.select(Template.name, Template.language).where(
+            Template.status == APPROVED, Template.workspace_id == workspace_id
+        )
+        segments = sa.select(Segment.id, Segment.name).where(Segment.workspace_id == workspace_id)
         return render_template(
             "admin/campaign_new.html",
             given=given,
             problems=problems,
-            channels=session.execute(channels.join(Workspace).order_by(Channel.id)).all(),
-            templates=session.execute(templates.order_by(Template.name, Template.language).limit(500)).all(),
-            segments=session.execute(sa.select(Segment.id, Segment.name).order_by(Segment.name).limit(500)).all(),
+            channels=workspaces.channels(session, workspace_id),
+            templates=session.execute(templates.distinct().order_by(Template.name, Template.language).limit(500)).all(),
+            segments=session.execute(segments.order_by(Segment.name).limit(500)).all(),
         )
 
 
 def _found(campaign_id: uuid.UUID) -> dict[str, Any]:
     with db.transaction() as session:
-        found = states.get(session, None, campaign_id)
+        found = states.get(session, here().workspace_id, campaign_id)
         stats = progress.shown(session, found)
         samples = rehearsal.samples(session, found) if found.state in BEFORE else []
         channel = session.get_one(Channel, found.channel_id).name
@@ -179,7 +169,3 @@ def _buttons(campaign: Campaign, shown: dict[str, Any]) -> list[str]:
     if campaign.state in (CampaignState.RUNNING, CampaignState.FINISHED) and shown["counts"]["failed"]:
         buttons.append("retry-failed")
     return buttons + [name for name, state in _LEADS_TO.items() if state in TRANSITIONS[campaign.state]]
-
-
-def _actor() -> str:
-    return f"user:{current_user.email}"

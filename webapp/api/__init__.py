@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_smorest import Api as SmorestApi
 
 import crm_tasks
+from webapp import auditing
 from webapp.api import (
     bulk,
     campaigns,
@@ -37,7 +38,7 @@ from webapp.api import (
 )
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import ErrorOut
-from webapp.auth import require_key
+from webapp.auth import caller, require_key
 
 PREFIX = "/api/v1"
 _SWAGGER = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -107,6 +108,8 @@ def register(app: Flask) -> None:
 def _guard() -> None:
     if request.blueprint in _NAMES:
         require_key()
+        me = caller()
+        auditing.begin(me.name, f"api.{request.endpoint}", me.workspace_id)
         request.max_content_length = _LARGE.get(request.endpoint or "", request.max_content_length)
 
 

@@ -4,15 +4,12 @@ import uuid
 from typing import Any
 
 import marshmallow as ma
-from sqlalchemy.orm import Session
 
 from crm_tasks.core import holds
 from crm_tasks.core.db import transaction
-from crm_tasks.core.errors import Forbidden
 from crm_tasks.core.jobs.model import Hold
 from crm_tasks.core.schemas import HoldIn, HoldOut
-from crm_tasks.webhooks.service import endpoints
-from crm_tasks.workspaces import service as workspaces
+from webapp import own
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import HoldPage
 from webapp.auth import caller
@@ -46,7 +43,7 @@ def place(body: dict[str, Any]) -> tuple[dict[str, Any], int]:
     me = caller()
     with transaction() as session:
         if not me.operator:
-            _own(session, body["scope"])
+            own.check(session, me.workspace_id, body["scope"])
         hold = holds.place(
             session,
             body["scope"],
@@ -65,22 +62,6 @@ def release(hold_id: uuid.UUID) -> dict[str, Any]:
     me = caller()
     with transaction() as session:
         return _dump(holds.release(session, hold_id, actor=me.name, workspace_id=me.sees), {})
-
-
-def _own(session: Session, scope: str) -> None:
-    """A workspace may stop itself, its own channels and webhook endpoints, nothing that others share."""
-    workspace_id = caller().workspace_id
-    own = {
-        f"workspace:{workspace_id}",
-        *(f"channel:{channel.id}" for channel in workspaces.channels(session, workspace_id)),
-        *(f"endpoint:{endpoint.id}" for endpoint in endpoints.listed(session, workspace_id)),
-    }
-    if scope.strip() not in own:
-        raise Forbidden(
-            f"{scope!r} is not this workspace's alone.",
-            code="operator_only",
-            hint="Use workspace:<your id>, channel: or endpoint:<one of yours>, or an operator's key.",
-        )
 
 
 def _dump(hold: Hold, counts: dict[str, int]) -> dict[str, Any]:

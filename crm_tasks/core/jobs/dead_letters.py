@@ -4,12 +4,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.db import transaction
+from crm_tasks.core.db import now, transaction
 from crm_tasks.core.errors import Conflict, Invalid, NotFound
 from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import LIVE, Job, JobState
@@ -111,6 +111,28 @@ def listed(session: Session, which: Which = Which(), *, before: uuid.UUID | None
     """Return dead letters, the newest first, from `before` on."""
     query = sa.select(Job).where(_dead(), *which.conditions()).order_by(Job.id.desc()).limit(limit)
     return list(session.scalars(query.where(Job.id < before) if before else query))
+
+
+def oldest(session: Session, which: Which, count: int) -> list[uuid.UUID]:
+    """Return the first of them: to try a few before all."""
+    query = sa.select(Job.id).where(_dead(), *which.conditions()).order_by(Job.id).limit(count)
+    return list(session.scalars(query))
+
+
+def jobs(session: Session, workspace_id: uuid.UUID | None, ids: Sequence[uuid.UUID]) -> list[Job]:
+    """Return jobs that were dead letters, whatever became of them."""
+    which = Which(workspace_id=workspace_id, ids=ids)
+    return list(session.scalars(sa.select(Job).where(*which.conditions()).order_by(Job.id))) if ids else []
+
+
+def by_hour(session: Session, which: Which, hours: int = 24) -> list[tuple[datetime, int]]:
+    """Return how many of them died in each of the last hours, also in those in which none did."""
+    this_hour: datetime = session.scalar(sa.select(sa.func.date_trunc("hour", now(), "UTC")))  # type: ignore[assignment]
+    first = this_hour - timedelta(hours=hours - 1)
+    hour = sa.func.date_trunc("hour", Job.finished_at, "UTC")
+    query = sa.select(hour, sa.func.count()).where(_dead(), Job.finished_at >= first, *which.conditions())
+    found: dict[datetime, int] = dict(session.execute(query.group_by(sa.text("1"))).all())
+    return [(at, found.get(at, 0)) for at in (first + timedelta(hours=n) for n in range(hours))]
 
 
 def retry_batch(session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None) -> list[uuid.UUID]:

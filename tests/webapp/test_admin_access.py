@@ -1,0 +1,279 @@
+"""Every page of the admin with every role, and with the ids of another workspace: who is let in, who is not."""
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from crm_tasks.core import db, holds
+from crm_tasks.core.jobs.model import JobState
+from crm_tasks.notifications import service as notifications
+from crm_tasks.notifications.models import Severity
+from crm_tasks.workspaces import invitations
+from crm_tasks.workspaces.roles import MemberRole, Permission
+from tests.campaigns.audience import campaign
+from tests.core.ledger import execute, job
+from tests.fixtures import Demo
+from tests.messages.outgoing import post
+from tests.webapp.admins import Browser, browser, log_in, person
+from tests.webapp.dead import dead
+
+ALL = "owner admin marketer agent viewer operator"
+WORK = "owner admin marketer agent operator"
+BROADCAST = "owner admin marketer operator"
+ANSWER = "owner admin agent operator"
+MANAGE = "owner admin operator"
+OPERATE = "operator"
+# Who may see a page or press a button; everybody else is told that this role may not.
+ALLOWED = {
+    "index": ALL,
+    "today_part": ALL,
+    "bell": ALL,
+    "notifications": ALL,
+    "notifications_part": ALL,
+    "read_all": WORK,
+    "read_one": WORK,
+    "campaigns": ALL,
+    "campaign": ALL,
+    "campaign_part": ALL,
+    "campaign_form": BROADCAST,
+    "create_campaign": BROADCAST,
+    "campaign_action": BROADCAST,
+    "dead_letters": ALL,
+    "dead_group": ALL,
+    "canary_part": ALL,
+    "retry_canary": MANAGE,
+    "retry_group": MANAGE,
+    "discard_group": MANAGE,
+    "queues": ALL,
+    "queues_part": ALL,
+    "place_hold": MANAGE,
+    "release_hold": MANAGE,
+    "jobs": ALL,
+    "job": ALL,
+    "job_action": MANAGE,
+    "unknown": ALL,
+    "settle": ANSWER,
+    "people": MANAGE,
+    "invite": MANAGE,
+    "take_back": MANAGE,
+    "change_role": MANAGE,
+    "remove_member": MANAGE,
+    "audit_log": MANAGE,
+    "me": ALL,
+    "change_me": ALL,
+    "change_password": ALL,
+    "workspaces": ALL,
+    "switch": ALL,
+    "create_workspace": OPERATE,
+    "suspend": OPERATE,
+    "release_workspace": OPERATE,
+    "system": OPERATE,
+    "status_part": OPERATE,
+    "events": OPERATE,
+    "replay_event": OPERATE,
+}
+WITH_A_LINK = {"join", "accept"}
+
+
+def rules(app: Flask) -> list[Rule]:
+    return [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("admin.")]
+
+
+def name(rule: Rule) -> str:
+    return rule.endpoint.removeprefix("admin.")
+
+
+def path(rule: Rule, **values: str) -> str:
+    """Return the path of a page with these values, or with ids of nothing."""
+    nothing = {each: str(uuid.uuid4()) if each.endswith("_id") else "none" for each in rule.arguments}
+    text = rule.rule.replace("uuid:", "")
+    for each, value in {**nothing, **values}.items():
+        text = text.replace(f"<{each}>", value)
+    return text.removeprefix("/admin")
+
+
+def ask(who: Browser, rule: Rule, **values: str) -> int:
+    if "GET" in (rule.methods or ()):
+        return who.get(path(rule, **values)).status_code
+    return who.post(path(rule, **values)).status_code
+
+
+def test_the_table_is_of_every_page(app: Flask) -> None:
+    assert {name(rule) for rule in rules(app)} == ALLOWED.keys() | WITH_A_LINK
+    others = {rule.endpoint for rule in app.url_map.iter_rules() if rule.rule.startswith("/admin")}
+    assert {each for each in others if not each.startswith("admin.")} == {
+        "security.login",
+        "security.logout",
+        "security.static",
+        "security.verify",
+    }
+
+
+@pytest.mark.parametrize("role", [*MemberRole, "operator"])
+def test_each_role_sees_its_pages_and_no_other(app: Flask, demo: Demo, role: str) -> None:
+    who = browser(app, demo, role)
+    wrong = {}
+    for rule in rules(app):
+        if name(rule) in WITH_A_LINK:
+            continue
+        allowed, status = role in ALLOWED[name(rule)].split(), ask(who, rule)
+        if (status != 403) is not allowed or status >= 500:
+            wrong[name(rule)] = status
+    assert wrong == {}
+
+
+def test_without_a_login_every_page_leads_there(app: Flask, demo: Demo) -> None:
+    client = app.test_client()
+    for rule in rules(app):
+        if name(rule) in WITH_A_LINK:
+            continue
+        for method in (rule.methods or set()) & {"GET", "POST"}:
+            answer = client.open(f"/admin{path(rule)}", method=method)
+            assert (answer.status_code, "/admin/login" in answer.location) == (302, True), rule
+    part = client.get("/admin/bell", headers={"HX-Request": "true"})
+    assert (part.status_code, part.headers["HX-Refresh"]) == (401, "true")
+
+
+def test_who_is_in_no_workspace_sees_nothing_of_any(app: Flask, demo: Demo) -> None:
+    person("nobody@example.test")
+    client = app.test_client()
+    log_in(client, "nobody@example.test")
+    who = Browser(client, "nobody@example.test")
+    for rule in rules(app):
+        if name(rule) not in WITH_A_LINK | {"me", "change_me", "change_password", "workspaces", "switch"}:
+            assert ask(who, rule) == 403, rule
+    assert "You belong to no workspace" in who.get("/").get_data(as_text=True)
+
+
+def test_the_table_of_roles_only_grows_from_viewer_to_owner() -> None:
+    from crm_tasks.workspaces.roles import PERMISSIONS
+
+    viewer, admin, owner = (PERMISSIONS[MemberRole(role)] for role in ("viewer", "admin", "owner"))
+    for each in PERMISSIONS.values():
+        assert viewer <= each <= owner
+    assert owner - admin == {Permission.OWN}
+    assert Permission.OPERATE not in owner
+
+
+# --- another workspace's ids -------------------------------------------------------------------------------------
+
+
+def foreign(other: Demo) -> dict[str, dict[str, str]]:
+    """Make one of everything in the other workspace; return the values of each page that is about one."""
+    user_id = str(person("bob@example.test", (other.workspace_id, MemberRole.OWNER)))
+    job_id = dead(workspace_id=other.workspace_id)
+    message_id = post(other, "for Other")
+    execute("UPDATE messages SET state = 'unknown' WHERE id = :id", id=message_id)
+    with db.transaction() as session:
+        everything = frozenset(Permission)
+        made, _ = invitations.invite(
+            session, other.workspace_id, "eve@example.test", MemberRole.AGENT, actor="test", may=everything
+        )
+        hold = holds.place(
+            session, f"workspace:{other.workspace_id}", reason="r", actor="t", workspace_id=other.workspace_id
+        )
+        told = notifications.notify(
+            session, other.workspace_id, "test", title="Other news", text="t", severity=Severity.INFO
+        )
+    campaign_id = str(campaign(other))
+    fingerprint = job(job_id).fingerprint or ""
+    return {
+        **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
+        "campaign_action": {"campaign_id": campaign_id, "action": "start"},
+        **{page: {"fingerprint": fingerprint} for page in ("dead_group", "discard_group")},
+        "job": {"job_id": str(job_id)},
+        "job_action": {"job_id": str(job_id), "action": "retry"},
+        "settle": {"message_id": str(message_id), "decision": "failed"},
+        "release_hold": {"hold_id": str(hold.id)},
+        "read_one": {"notification_id": str(told)},
+        "take_back": {"invitation_id": str(made.id)},
+        **{page: {"user_id": user_id} for page in ("change_role", "remove_member")},
+        "switch": {"workspace_id": str(other.workspace_id)},
+    }
+
+
+def test_nothing_of_another_workspace_is_seen_or_changed(app: Flask, demo: Demo, other: Demo) -> None:
+    values = foreign(other)
+    who = browser(app, demo, "owner")
+    before = state()
+    by_name = {name(rule): rule for rule in rules(app)}
+    for page, given in values.items():
+        rule = by_name[page]
+        form = {"role": "viewer", "reason": "because"}
+        get = "GET" in (rule.methods or ())
+        answer = who.get(path(rule, **given)) if get else who.post(path(rule, **given), **form)
+        if page == "discard_group":  # nothing of that cause is here: nothing is done
+            assert answer.status_code == 302
+        else:
+            assert answer.status_code == 404, (page, answer.status_code)
+    about_one = {page for page in by_name if by_name[page].arguments}
+    elsewhere = {"canary_part", "retry_canary", "retry_group", "suspend", "release_workspace", "replay_event"}
+    assert about_one - elsewhere - WITH_A_LINK == values.keys()
+    assert state() == before
+
+
+def test_no_list_shows_anything_of_another_workspace(app: Flask, demo: Demo, other: Demo) -> None:
+    values = foreign(other)
+    who = browser(app, demo, "owner")
+    secret = {each for given in values.values() for each in given.values() if "-" in each}
+    for rule in rules(app):
+        if "GET" not in (rule.methods or ()) or rule.arguments or ALLOWED[name(rule)] == OPERATE:
+            continue
+        page = who.get(path(rule) + "?scope=all").get_data(as_text=True)
+        shown = [each for each in (*secret, "Other", "bob@example.test") if each in page]
+        assert shown == [], rule
+
+
+def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, demo: Demo, other: Demo) -> None:
+    theirs, mine = dead(workspace_id=other.workspace_id), dead(workspace_id=demo.workspace_id)
+    who = browser(app, demo, "admin")
+    cause = job(mine).fingerprint
+    assert cause == job(theirs).fingerprint
+    for button in ("canary", "retry"):
+        assert who.post(f"/dead-letters/{cause}/{button}").status_code == 302
+    assert (job(mine).state, job(theirs).state) == (JobState.QUEUED, JobState.DEAD)
+
+
+def state() -> list[object]:
+    """Return what a stranger's button would change."""
+    return [
+        execute(f"SELECT * FROM {table} ORDER BY 1, 2")
+        for table in ("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications")
+    ]
+
+
+def test_an_operator_goes_anywhere_and_sees_all_at_once(app: Flask, demo: Demo, other: Demo) -> None:
+    theirs = dead(workspace_id=other.workspace_id)
+    who = browser(app, demo, "operator")
+    assert who.post(f"/workspaces/{demo.workspace_id}/switch").status_code == 302
+    assert who.get(f"/jobs/{theirs}").status_code == 404
+    assert who.get(f"/jobs/{theirs}?scope=all").status_code == 200
+    assert f"/admin/jobs/{theirs}?scope=all" in who.text("/jobs?scope=all")
+    who.post(f"/workspaces/{other.workspace_id}/switch")
+    assert who.get(f"/jobs/{theirs}").status_code == 200
+
+
+@pytest.fixture
+def made(app: Flask, demo: Demo) -> Callable[[str], Browser]:
+    """Return people of a workspace by role."""
+    return lambda role: browser(app, demo, role)
+
+
+def test_a_role_is_read_at_each_request(made: Callable[[str], Browser]) -> None:
+    who = made("admin")
+    assert who.get("/people").status_code == 200
+    execute("UPDATE memberships SET role = 'viewer'")
+    assert who.get("/people").status_code == 403
+    execute("DELETE FROM memberships")
+    assert who.get("/").status_code == 403
+
+
+def test_the_navigation_has_only_what_can_be_seen(made: Callable[[str], Browser]) -> None:
+    page = made("viewer").text("/")
+    for link in ("/admin/campaigns", "/admin/dead-letters", "/admin/queues"):
+        assert f'href="{link}"' in page
+    for link in ("/admin/people", "/admin/audit", "/admin/system", "/admin/events"):
+        assert f'href="{link}"' not in page

@@ -1,0 +1,214 @@
+"""Who may see which page: one table. No page is without a line here, and none is seen before its line was obeyed.
+
+Everything is in the workspace at hand, which is kept in the session's cookie; whether the person still belongs there,
+and as what, is read at each request.
+"""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, g, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_security import auth_required, current_user
+
+from crm_tasks.core import db
+from crm_tasks.core.errors import Forbidden
+from crm_tasks.workspaces import members
+from crm_tasks.workspaces.members import Place
+from crm_tasks.workspaces.roles import Permission, permissions
+from webapp import auditing
+from webapp.admin import blueprint
+
+# Of every page: what it needs in the workspace at hand; None is for everybody who is logged in.
+NEEDS: dict[str, Permission | None] = {
+    "index": Permission.LOOK,
+    "today_part": Permission.LOOK,
+    "bell": Permission.LOOK,
+    "notifications": Permission.LOOK,
+    "notifications_part": Permission.LOOK,
+    "read_all": Permission.ACKNOWLEDGE,
+    "read_one": Permission.ACKNOWLEDGE,
+    "campaigns": Permission.LOOK,
+    "campaign": Permission.LOOK,
+    "campaign_part": Permission.LOOK,
+    "campaign_form": Permission.BROADCAST,
+    "create_campaign": Permission.BROADCAST,
+    "campaign_action": Permission.BROADCAST,
+    "dead_letters": Permission.LOOK,
+    "dead_group": Permission.LOOK,
+    "canary_part": Permission.LOOK,
+    "retry_canary": Permission.REPAIR,
+    "retry_group": Permission.REPAIR,
+    "discard_group": Permission.REPAIR,
+    "queues": Permission.LOOK,
+    "queues_part": Permission.LOOK,
+    "place_hold": Permission.REPAIR,
+    "release_hold": Permission.REPAIR,
+    "jobs": Permission.LOOK,
+    "job": Permission.LOOK,
+    "job_action": Permission.REPAIR,
+    "unknown": Permission.LOOK,
+    "settle": Permission.ANSWER,
+    "people": Permission.MANAGE,
+    "invite": Permission.MANAGE,
+    "take_back": Permission.MANAGE,
+    "change_role": Permission.MANAGE,
+    "remove_member": Permission.MANAGE,
+    "audit_log": Permission.MANAGE,
+    "me": None,
+    "change_me": None,
+    "change_password": None,
+    "workspaces": None,
+    "switch": None,
+    "create_workspace": Permission.OPERATE,
+    "suspend": Permission.OPERATE,
+    "release_workspace": Permission.OPERATE,
+    "system": Permission.OPERATE,
+    "status_part": Permission.OPERATE,
+    "events": Permission.OPERATE,
+    "replay_event": Permission.OPERATE,
+}
+# Seen by whoever has the link of an invitation.
+PUBLIC = frozenset({"join", "accept"})
+# Where operators may look at all workspaces at once, by `?scope=all`.
+WIDE = frozenset(
+    {
+        "audit_log",
+        *("dead_letters", "dead_group", "canary_part", "retry_canary", "retry_group", "discard_group"),
+        *("queues", "queues_part", "place_hold", "release_hold", "jobs", "job", "job_action"),
+    }
+)
+# The navigation: page and words; shown to whom the page is.
+NAVIGATION = (
+    ("index", "Home"),
+    ("campaigns", "Campaigns"),
+    ("unknown", "Unknown sends"),
+    ("dead_letters", "Dead letters"),
+    ("queues", "Queues"),
+    ("jobs", "Jobs"),
+    ("people", "People"),
+    ("audit_log", "Audit"),
+    ("workspaces", "Workspaces"),
+    ("events", "Webhook requests"),
+    ("system", "System"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Who looks, and where."""
+
+    user_id: uuid.UUID
+    email: str
+    time_zone: str
+    operator: bool
+    places: list[Place]
+    place: Place | None
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """What this person may do here."""
+        return permissions(self.place.role if self.place else None, operator=self.operator)
+
+    @property
+    def workspace_id(self) -> uuid.UUID:
+        """The workspace at hand."""
+        if self.place is None:
+            raise Forbidden("You belong to no workspace.", code="no_workspace", hint="Ask for an invitation to one.")
+        return self.place.workspace_id
+
+    @property
+    def wide(self) -> bool:
+        """Whether all workspaces are looked at: for operators who asked for it."""
+        return self.operator and request.args.get("scope") == "all"
+
+    @property
+    def sees(self) -> uuid.UUID | None:
+        """Whose jobs and the like are looked at; None is everybody's."""
+        return None if self.wide else self.workspace_id
+
+    @property
+    def actor(self) -> str:
+        """How this person is named beside what was changed."""
+        return f"user:{self.email}"
+
+    def may(self, permission: str) -> bool:
+        """Say whether this person may do something here; for pages, which show only what can be used."""
+        return Permission(permission) in self.permissions
+
+
+def here() -> Here:
+    """Return who looks, and where."""
+    return g.here
+
+
+def register(app: Flask) -> None:
+    """Check that the table is whole."""
+    pages = {name.removeprefix("admin.") for name in app.view_functions if name.startswith("admin.")}
+    assert pages == NEEDS.keys() | PUBLIC, f"pages and NEEDS differ: {sorted(pages ^ (NEEDS.keys() | PUBLIC))}"
+
+
+@blueprint.before_request
+def _guard() -> ResponseReturnValue | None:
+    page = _page()
+    if page in PUBLIC:
+        return None
+    if (refused := _signed_in()) is not None:
+        # What asks for a part of a page again and again cannot show a login: let it load the page.
+        return ("", 401, {"HX-Refresh": "true"}) if request.headers.get("HX-Request") else refused
+    g.here = found = _find()
+    need = NEEDS[page]
+    if need is not None:
+        if found.place is None and not found.operator:
+            return render_template("admin/nowhere.html"), 403
+        if need not in found.permissions:
+            role = found.place.role if found.place else None
+            raise Forbidden(f"As {role} you may not do this.", code="role", hint="Ask an admin of this workspace.")
+    auditing.begin(found.actor, f"admin.{page}", found.place.workspace_id if found.place else None)
+    return None
+
+
+@auth_required("session")
+def _signed_in() -> None:
+    return None
+
+
+def _page() -> str:
+    return (request.endpoint or "").removeprefix("admin.")
+
+
+def _find() -> Here:
+    operator = bool(current_user.operator)
+    with db.transaction() as opened:
+        places = members.places(opened, current_user.id, operator=operator)
+    wanted = session.get("workspace_id")
+    place = next((each for each in places if str(each.workspace_id) == wanted), places[0] if places else None)
+    return Here(current_user.id, current_user.email, current_user.time_zone, operator, places, place)
+
+
+@blueprint.url_defaults
+def _stay_wide(endpoint: str, values: dict[str, Any]) -> None:
+    """Links between pages that show all workspaces go on doing so."""
+    if endpoint.removeprefix("admin.") in WIDE and _page() in WIDE and "here" in g and here().wide:
+        values.setdefault("scope", "all")
+
+
+@blueprint.app_context_processor
+def _context() -> dict[str, Any]:
+    if "here" not in g:
+        return {"here": None}
+    return {"here": here(), "navigation": _navigation()}
+
+
+def _navigation() -> list[dict[str, Any]]:
+    """Return the links that this person can use; the one of the page at hand is marked."""
+    shown = []
+    for page, words in NAVIGATION:
+        need = NEEDS[page]
+        if need is None or need in here().permissions:
+            url = url_for(f"admin.{page}")
+            path = url.partition("?")[0]
+            at = request.path == path or (page != "index" and request.path.startswith(f"{path}/"))
+            shown.append({"url": url, "words": words, "current": at})
+    return shown

@@ -1,0 +1,48 @@
+"""How pages show things: lengths of time, numbers, moments in the zone of who looks."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Flask, g
+from markupsafe import Markup
+
+
+def register(app: Flask) -> None:
+    """Add the filters."""
+    for show in (ago, count, moment):
+        app.add_template_filter(show)
+
+
+def ago(seconds: float | None) -> str:
+    """Return a length of time as people say it."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172800 else f"{seconds / 86400:.0f} days"
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands apart."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def moment(at: datetime | None) -> Markup | str:
+    """Return a moment in the zone of who looks, to the minute; the exact one is behind it."""
+    if at is None:
+        return ""
+    local = at.astimezone(zone())
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.isoformat(), local.isoformat(sep=" ", timespec="seconds"), local.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+def zone() -> ZoneInfo:
+    """Return the zone of who looks."""
+    looks: Any = g.get("here")
+    return ZoneInfo(looks.time_zone if looks else "UTC")
