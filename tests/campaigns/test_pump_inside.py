@@ -13,7 +13,7 @@ from crm_tasks.campaigns.service.drawing import Drawn
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
-from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
+from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run, work_off
 from tests.campaigns.pumping import numbers, proved, start, times
 from tests.core.ledger import execute, new, take, update
 from tests.fixtures import Demo
@@ -128,7 +128,9 @@ def test_a_pump_that_waits_after_the_death_of_its_worker_keeps_nobody_waiting_un
     # As the scheduler leaves it.
     put_off = "state = 'queued', lease_until = NULL, rung_at = NULL, run_at = crm_now() + interval '1 hour'"
     update([pumps[0].id], f"{put_off}, crashes = {crashes}")
-    go_on()
+    for _ in range(4):
+        work_off()
+        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task = 'campaigns.supervise'")
     if goes_on:
         assert counts(mine) == {"accepted": 4, "unknown": 2}
         assert set(times(sandbox).values()) == {1}
