@@ -1,12 +1,14 @@
 """Lists of contacts and the search in them, the newest first; each page is quick however many there are.
 
-Each way of finding somebody is a query of its own with its own limit: Postgres then chooses for each between the index
-of what was written and going through the newest, and never collects all that fit only to sort them.
+How many fit a word is what Postgres guesses worst, and a plan that is right for a rare word is wrong for a common one.
+So the search tries what is cheap in any case: first the index of parts, of which it takes so many and no more, in any
+order; if there are more, then the newest contacts, among which a common word is soon found; and only then all.
 """
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -18,8 +20,21 @@ from crm_tasks.contacts.predicates import like
 # Below that the index of parts knows nothing: a shorter word is looked for at the beginning of a name.
 SHORTEST_PART = 3
 LONGEST = 200
+# So many that are found by the index are few; among so many of the newest something common is found.
+FEW = 3_000
+NEWEST = 20_000
+_PART = re.compile(r"[^\W_]{3}")
 _NUMBER = re.compile(r"[\d\s()+./-]+")
 _NOT_DIGITS = re.compile(r"\D")
+Ids = sa.Select[uuid.UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to find somebody: a query that the index of parts answers, and the same asked of one contact."""
+
+    by_index: Callable[[Sequence[sa.ColumnElement[bool]]], Ids]
+    of_one: sa.ColumnElement[bool]
 
 
 def listed(
@@ -42,35 +57,63 @@ def listed(
     narrowed = [segments.present(workspace_id), *conditions]
     if before is not None:
         narrowed.append(Contact.id < before)
-    ways = _ways(q.strip(), workspace_id) if q.strip() else [sa.true()]
-    pages = [
-        sa.select(Contact.id).where(*narrowed, way).order_by(Contact.id.desc()).limit(limit).subquery() for way in ways
-    ]
-    ids = sa.union(*(sa.select(page.c.id) for page in pages)).subquery()
-    query = sa.select(Contact).where(Contact.id.in_(sa.select(ids.c.id))).order_by(Contact.id.desc()).limit(limit)
-    return list(session.scalars(query))
+    query = sa.select(Contact).order_by(Contact.id.desc()).limit(limit)
+    if not q.strip():
+        return list(session.scalars(query.where(*narrowed)))
+    found: set[uuid.UUID] = set()
+    for way in _ways(q.strip(), workspace_id):
+        found.update(_found(session, way, narrowed, limit))
+    newest = sorted(found, reverse=True)[:limit]
+    return list(session.scalars(query.where(Contact.id.in_(newest))))
 
 
-def _ways(q: str, workspace_id: uuid.UUID) -> list[sa.ColumnElement[bool]]:
-    """Return what can be meant by a search."""
-    before = "%" if len(q) >= SHORTEST_PART else ""
-    ways: list[sa.ColumnElement[bool]] = [sa.func.lower(Contact.name).like(sa.func.lower(like(q, before=before)))]
+def _found(session: Session, way: _Way, narrowed: Sequence[sa.ColumnElement[bool]], limit: int) -> Sequence[uuid.UUID]:
+    """Return the newest of those whom one way finds, perhaps with others."""
+    some = session.scalars(way.by_index(narrowed).limit(FEW)).all()
+    if len(some) < FEW:
+        return some
+    newest = sa.select(Contact.id).where(*narrowed).order_by(Contact.id.desc()).limit(NEWEST).subquery()
+    page = sa.select(Contact.id).where(Contact.id == newest.c.id, way.of_one).order_by(newest.c.id.desc())
+    # The index of parts would collect all who fit before the first of them is looked at.
+    session.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
+    some = session.scalars(page.limit(limit)).all()
+    session.execute(sa.text("SET LOCAL enable_bitmapscan = on"))
+    if len(some) == limit:
+        return some
+    return session.scalars(way.by_index(narrowed).order_by(sa.desc("id")).limit(limit)).all()
+
+
+def _ways(q: str, workspace_id: uuid.UUID) -> list[_Way]:
+    """Return what can be meant by a search; nothing without a letter or digit."""
+    if not re.search(r"[^\W_]", q):
+        return []
+    has_part = _PART.search(q) is not None
+    ways = [_by_name(like(q, before="%" if has_part else ""))]
     digits = _NOT_DIGITS.sub("", q).lstrip("0") if _NUMBER.fullmatch(q) else ""
     if len(digits) >= SHORTEST_PART:
-        ways.append(_named(workspace_id, "phone", f"%{digits}%"))
-    if len(q) >= SHORTEST_PART and not digits:
-        ways.append(_named(workspace_id, "email", like(q.lower())))
+        ways.append(_by_identity(workspace_id, "phone", f"%{digits}%"))
+    elif has_part:
+        ways.append(_by_identity(workspace_id, "email", like(q.lower())))
     return ways
 
 
-def _named(workspace_id: uuid.UUID, kind: str, pattern: str) -> sa.ColumnElement[bool]:
-    return Contact.id.in_(
-        sa.select(Identity.contact_id).where(
-            Identity.workspace_id == workspace_id,
-            # As the index says it.
-            Identity.kind.in_([sa.literal_column("'phone'"), sa.literal_column("'email'")]),
-            Identity.kind == sa.literal_column(f"'{kind}'"),
-            Identity.retired_at.is_(None),
-            Identity.value.like(pattern),
-        )
+def _by_name(pattern: str) -> _Way:
+    fits = sa.func.lower(Contact.name).like(sa.func.lower(pattern))
+    return _Way(lambda narrowed: sa.select(Contact.id).where(*narrowed, fits), fits)
+
+
+def _by_identity(workspace_id: uuid.UUID, kind: str, pattern: str) -> _Way:
+    fits = sa.and_(
+        Identity.workspace_id == workspace_id,
+        # As the index says it.
+        Identity.kind.in_([sa.literal_column("'phone'"), sa.literal_column("'email'")]),
+        Identity.kind == sa.literal_column(f"'{kind}'"),
+        Identity.retired_at.is_(None),
+        Identity.value.like(pattern),
+    )
+    # OFFSET keeps it a question about each contact; as a join it would begin with all identities that fit.
+    of_one = sa.select(sa.literal(1)).where(Identity.contact_id == Contact.id, fits).correlate(Contact).offset(0)
+    return _Way(
+        lambda narrowed: sa.select(Contact.id).join(Identity, Identity.contact_id == Contact.id).where(*narrowed, fits),
+        of_one.exists(),
     )

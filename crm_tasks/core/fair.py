@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Rings of a queue of which no worker is known, and with which a scheduler begins.
-FLOOR, FIRST = 32, 512
+FLOOR, FIRST = 32, 256
 # However fast the workers are: the broker stays small.
 MOST = 2_000
-_LOW, _HIGH, _SHRINK = 0.5, 0.8, 0.75
+_LOW, _HIGH, _SHRINK = 0.25, 0.5, 0.75
 
 
 @dataclass(slots=True)

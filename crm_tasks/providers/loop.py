@@ -13,10 +13,10 @@ import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import aiohttp
 import certifi
 
 import crm_tasks
@@ -25,13 +25,23 @@ from crm_tasks.core import metrics
 from crm_tasks.core.log import get_logger
 from crm_tasks.providers.http import MAX_BODY, Answer, NoAnswer, NotSent, host_of, longest, retry_delays
 
+if TYPE_CHECKING:
+    import aiohttp
+
 log = get_logger(__name__)
 T = TypeVar("T")
 
 CONNECTIONS = 500
 # Less than the servers keep an idle connection: one that they close under a request leaves an unknown.
 KEEP_ALIVE = 15.0
-_FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+
+
+@cache
+def _library() -> Any:
+    """Return aiohttp: 17 MB, which only processes that send need."""
+    import aiohttp
+
+    return aiohttp
 
 
 def submit(work: Coroutine[Any, Any, T]) -> "Future[T]":
@@ -62,8 +72,8 @@ async def request(method: str, url: str, *, timeout: float | None = None, **opti
 
 
 async def _once(method: str, url: str, end: float, options: dict[str, Any]) -> Answer:
-    left = SimpleNamespace(has=False)
-    limits = aiohttp.ClientTimeout(
+    left, library = SimpleNamespace(has=False), _library()
+    limits = library.ClientTimeout(
         total=max(0.05, end - time.monotonic()), sock_connect=settings().http_connect_timeout
     )
     try:
@@ -71,12 +81,12 @@ async def _once(method: str, url: str, end: float, options: dict[str, Any]) -> A
             method, url, timeout=limits, allow_redirects=False, trace_request_ctx=left, **options
         ) as response:
             return Answer(response.status, response.headers, await _body(response))
-    except _FAILURES as error:
+    except (library.ClientError, OSError, TimeoutError, ValueError) as error:
         reason = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
         raise (NoAnswer if left.has else NotSent)(reason) from None
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: "aiohttp.ClientResponse") -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         body += chunk
@@ -88,7 +98,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 # --- the loop and its session ------------------------------------------------------------------------------------
 
 _loop: asyncio.AbstractEventLoop | None = None
-_http: aiohttp.ClientSession | None = None
+_http: "aiohttp.ClientSession | None" = None
 _lock = threading.Lock()
 
 
@@ -103,22 +113,23 @@ def _running() -> asyncio.AbstractEventLoop:
     return _loop
 
 
-def _session() -> aiohttp.ClientSession:
+def _session() -> "aiohttp.ClientSession":
     """Return the session, made at first use, on the loop."""
     global _http
     if _http is None:
-        trace = aiohttp.TraceConfig()
+        library = _library()
+        trace = library.TraceConfig()
         # From the moment that there is a connection, the request may arrive, whatever error follows.
         trace.on_connection_create_end.append(_leaves)
         trace.on_connection_reuseconn.append(_leaves)
-        _http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+        _http = library.ClientSession(
+            connector=library.TCPConnector(
                 limit=CONNECTIONS,
                 keepalive_timeout=KEEP_ALIVE,
                 ssl=ssl.create_default_context(cafile=certifi.where()),
             ),
             headers={"User-Agent": f"whatsapp-crm/{crm_tasks.__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
+            cookie_jar=library.DummyCookieJar(),
             trace_configs=[trace],
         )
     return _http

@@ -184,13 +184,14 @@ def test_two_schedulers_have_it_done_once_at_three(
     clock: Callable[[str], None],
     demo: Demo,
 ) -> None:
-    clock("timestamptz '2026-11-22 02:59:58Z'")
+    day = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"
+    clock(f"timestamptz '{day} 02:59:58Z'")
     for days in AGES:
         finished(days)
     for name in ("one", "two"):
         start(beat(tmp_path, name))
     eventually(lambda: execute("SELECT 1 FROM calendar WHERE entry = 'clean-up'"), "planned", 60)
-    clock("timestamptz '2026-11-22 03:00:01Z'")
+    clock(f"timestamptz '{day} 03:00:01Z'")
     eventually(lambda: jobs(Job.task == CLEAN_UP), "fired", 60)
     start(worker(tmp_path, "analytics", pool="prefork", concurrency=1, LEASE_RENEWAL="1"))
     (fired,) = jobs(Job.task == CLEAN_UP)

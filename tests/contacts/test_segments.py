@@ -25,7 +25,7 @@ from tests.fixtures import Demo, make_demo
 ATTRIBUTES = {"city": "text", "points": "number", "vip": "boolean", "born": "date"}
 # Values that would be something else to SQL, LIKE or JSON; each is a value to us.
 ODD = ["'; DROP TABLE contacts; --", "100%", "a_c", "back\\slash", '"', "{}", ":name", "%s", "$1", "{a,b}", "''"]
-WORDS = st.sampled_from(["Ann", "ann b", "Lyon", "LYON", "é", "Évry", *ODD])
+WORDS = st.sampled_from(["Ann", "ann b", "1000", "abc", "backslash", "Lyon", "LYON", "é", "Évry", *ODD])
 TAGS = st.sampled_from(["vip", "new", "it's", "a,b", "{x}", '"q"'])
 NUMBERS = st.sampled_from([-1, 0, 1, 2.5, 0.1, 10**12])
 DATES = st.dates(date(2020, 1, 1), date(2030, 1, 1))
@@ -231,6 +231,26 @@ def test_conditions_mean_in_sql_what_they_say(demo: Demo, persons: list[dict], w
             expected = {contact_id for contact_id, person in ids.items() if meets(tree, person, now)}
             assert set(session.scalars(query)) == expected, tree
         session.rollback()
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "found"),
+    [
+        ("contains", "0%", {"100% sure"}),
+        ("contains", "_", {"a_c"}),
+        ("starts_with", "a_", {"a_c"}),
+        ("contains", "b\\", {"b\\c"}),
+        ("contains", "%", {"100% sure"}),
+        ("is", "a_c", {"a_c"}),
+        ("is_not", "%", {"100% sure", "1000", "a_c", "abc", "b\\c", "bc"}),
+    ],
+)
+def test_a_wildcard_is_a_letter_like_others(demo: Demo, session: Session, op: str, value: str, found: set[str]) -> None:
+    for name in ("100% sure", "1000", "a_c", "abc", "b\\c", "bc"):
+        put(session, demo, {"name": name})
+    wanted = {"field": "name", "op": op, "value": value}
+    query = sa.select(Contact.name).where(segments.compile(session, demo.workspace_id, wanted))
+    assert set(session.scalars(query)) == found
 
 
 def test_the_search_for_what_is_wrong_names_every_place(demo: Demo, session: Session) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import Category, Message, MessageState
-from crm_tasks.messages.service import outbox, sending
+from crm_tasks.messages.service import outbox, results
 from crm_tasks.providers.provider import Accepted
 from tests import payloads
 from tests.fixtures import Demo
@@ -54,7 +54,7 @@ def take(made: Message, provider_id: str) -> None:
     with db.transaction() as session:
         session.get_one(Message, made.id).state = MessageState.SENDING
         session.flush()
-        sending.record(session, made.id, Accepted(provider_id))
+        results.record(session, made.id, Accepted(provider_id))
 
 
 def again() -> list[Message]:

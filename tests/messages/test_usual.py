@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from crm_tasks.core import db
 from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import ERASED, Message, MessageState, StatusEvent
-from crm_tasks.messages.service import statuses, usual
+from crm_tasks.messages.service import results, statuses, usual
+from crm_tasks.providers.provider import Accepted
 from crm_tasks.providers.whatsapp.webhook import Person, Status
 from crm_tasks.webhooks.models import Event
 from crm_tasks.workspaces.models import Channel
@@ -75,6 +76,14 @@ def apply(demo: Demo, parts: list[list[Status]], how: Callable[..., Any]) -> Non
             how(session, session.get_one(Channel, demo.channel_id), [(each, new_id()) for each in part])
 
 
+def answer(message_id: uuid.UUID, *, together: bool) -> None:
+    """Keep that the provider has accepted what was being sent, as one of many or for itself."""
+    said = Accepted("wamid.SENDING")
+    with db.transaction() as session:
+        if not together or not results._accept_together(session, {message_id: said}):
+            results.record(session, message_id, said)
+
+
 def outcome(demo: Demo, made: dict[str, uuid.UUID]) -> dict[str, Any]:
     """Return all that came of it, told without generated ids."""
     called = {message_id: name for name, message_id in made.items()}
@@ -88,7 +97,8 @@ def outcome(demo: Demo, made: dict[str, uuid.UUID]) -> dict[str, Any]:
         )
     return {
         "messages": {
-            called[m.id]: (m.state, m.provider_id, m.error, *(getattr(m, name) for name in _MOMENTS)) for m in messages
+            called[m.id]: (m.state, m.provider_id, m.error, m.accepted_at, *(getattr(m, name) for name in _MOMENTS))
+            for m in messages
         },
         "reports": sorted(
             (e.provider_id, e.status, e.recipient, e.occurred_at, called.get(e.message_id, ""), str(e.detail))
@@ -114,9 +124,13 @@ facts = st.tuples(
 @given(
     told=st.lists(facts, min_size=1, max_size=25),
     size=st.integers(1, 25),
+    answered=st.integers(0, 5),
     listened=st.booleans(),
 )
-def test_set_by_set_comes_to_the_same_as_one_by_one(empty: None, told: list[Any], size: int, listened: bool) -> None:
+def test_set_by_set_comes_to_the_same_as_one_by_one(
+    empty: None, told: list[Any], size: int, answered: int, listened: bool
+) -> None:
+    """Also when the answer to a sending comes after its statuses, or among them."""
     ends = []
     for how in (statuses.apply, statuses.apply_each):
         demo, made = business(told=listened)
@@ -124,7 +138,10 @@ def test_set_by_set_comes_to_the_same_as_one_by_one(empty: None, told: list[Any]
             status(name, state, at, made.get(name if own == "own" else own), recipient, **detail)
             for name, state, at, own, recipient, detail in told
         ]
-        apply(demo, [given[first : first + size] for first in range(0, len(given), size)], how)
+        parts = [given[first : first + size] for first in range(0, len(given), size)]
+        apply(demo, parts[:answered], how)
+        answer(made["SENDING"], together=how is statuses.apply)
+        apply(demo, parts[answered:], how)
         ends.append(outcome(demo, made))
     for part in ends[0]:
         assert ends[0][part] == ends[1][part], part
@@ -143,6 +160,19 @@ def test_of_the_usual_none_is_left_to_be_applied_alone_and_of_the_others_all(dem
         assert usual.apply(session, session.get_one(Channel, demo.channel_id), others) == others
     assert (kept("wamid.A").state, kept("wamid.B").state) == (MessageState.DELIVERED, MessageState.READ)
     assert [each.status for each in reports("wamid.A")] == ["accepted", "sent", "delivered"]
+
+
+def test_a_status_that_is_faster_than_the_answer_is_usual_and_so_is_the_answer(demo: Demo) -> None:
+    message = ours(demo, MessageState.SENDING)
+    with db.transaction() as session:
+        channel = session.get_one(Channel, demo.channel_id)
+        assert usual.apply(session, channel, [(status("SENDING", "sent", 0, message.id), new_id())]) == []
+    assert (kept("wamid.SENDING").id, kept("wamid.SENDING").state) == (message.id, MessageState.SENT)
+    with db.transaction() as session:
+        assert results._accept_together(session, {message.id: Accepted("wamid.SENDING")}) == {message.id}
+        assert results._accept_together(session, {message.id: Accepted("wamid.OTHER")}) == set()
+    assert (kept("wamid.SENDING").state, kept("wamid.SENDING").accepted_at) == (MessageState.SENT, moment(500))
+    assert [each.status for each in reports("wamid.SENDING")] == ["sent", "accepted"]
 
 
 def statements() -> int:

@@ -158,4 +158,4 @@ def test_without_a_connection_it_is_a_clear_no() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("crm_tasks.providers.http.time.sleep", lambda _: None)
         found = client.send(sender, HELLO)
-    assert found == Refusal(Action.RETRY, -1, "no connection: NewConnectionError")
+    assert found == Refusal(Action.RETRY, -1, "no connection: ClientConnectorError")

@@ -112,8 +112,8 @@ def test_a_list_that_comes_between_the_two_looks_at_it_refuses_nothing(
     monkeypatch.setattr(service, "_languages", come_first)
     with db.transaction() as session:
         channel = session.get_one(Channel, demo.channel_id)
-        assert service.state_of(session, channel, "order_update", "en_US") is None
-        refused = service.state_of(session, channel, "order_update", "fr")
+        assert service.seen(session, channel, "order_update", "en_US")[1] is None
+        _, refused = service.seen(session, channel, "order_update", "fr")
         assert refused is not None and refused.code == "template_unknown"
 
 

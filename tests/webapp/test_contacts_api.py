@@ -123,10 +123,12 @@ def test_people_are_found_by_a_part_of_what_is_known(api: Api, stranger: Api) ->
     assert names(api) == ["100%_sure", "Bob O'Lee", "Ann Lee"]
     for q, expected in {
         "lee": ["Bob O'Lee", "Ann Lee"],
-        "N LE": ["Ann Lee"],
-        "o'l": ["Bob O'Lee"],
+        "NN LEE": ["Ann Lee"],
+        "o'lee": ["Bob O'Lee"],
         "an": ["Ann Lee"],
-        "0%_": ["100%_sure"],
+        "le": [],
+        "100%_": ["100%_sure"],
+        "100__": [],
         "%%%": [],
         "555 000": ["Ann Lee"],
         "(555) 000-1111": ["Ann Lee"],
@@ -138,6 +140,17 @@ def test_people_are_found_by_a_part_of_what_is_known(api: Api, stranger: Api) ->
         assert names(api, q=q) == expected, q
     assert names(api, tag="VIP") == ["Ann Lee"]
     assert names(api, tag="old", q="lee") == ["Bob O'Lee"]
+
+
+def test_what_is_common_is_found_among_the_newest_and_then_among_all(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(12):
+        make(api, name=f"Person {n}", phone=f"+1555000{2000 + n}" if n % 3 else None, email=f"{n}@example.com")
+    expected = {q: names(api, q=q, limit=3) for q in ("person", "555000", "@example", "0@exa")}
+    assert expected["555000"] == ["Person 11", "Person 10", "Person 8"]
+    monkeypatch.setattr("crm_tasks.contacts.search.FEW", 2)
+    for newest in (20, 5, 1):  # all of it, a page of it, nothing of it
+        monkeypatch.setattr("crm_tasks.contacts.search.NEWEST", newest)
+        assert {q: names(api, q=q, limit=3) for q in expected} == expected
 
 
 def test_lists_go_on_where_the_page_before_ended(api: Api) -> None:

@@ -125,6 +125,8 @@ def _as_json(form: Mapping[str, str]) -> dict[str, Any]:
 def _message(given: Mapping[str, str]) -> dict[str, Any]:
     if given.get("type") == "text":
         return {"type": "text", "text": {"body": given.get("body", "")}}
+    if given.get("type") == "email":
+        return {"type": "email", "email": {"subject": given.get("subject", ""), "text": given.get("mail", "")}}
     name, _, language = given.get("template", "").partition(" ")
     parts = (("header", given.get("header_values", "")), ("body", given.get("body_values", "")))
     components = [
@@ -153,7 +155,7 @@ def _form(given: Mapping[str, str], problems: list[str]) -> str:
             "admin/campaign_new.html",
             given=given,
             problems=problems,
-            channels=session.execute(channels.join(Workspace, Workspace.id == Channel.workspace_id)).all(),
+            channels=session.execute(channels.join(Workspace).order_by(Channel.id)).all(),
             templates=session.execute(templates.order_by(Template.name, Template.language).limit(500)).all(),
             segments=session.execute(sa.select(Segment.id, Segment.name).order_by(Segment.name).limit(500)).all(),
         )

@@ -31,7 +31,7 @@ _LOCK = """
         coalesce(error, 'null') = 'null' AND content <> %(erased)s::jsonb
     FROM messages
     WHERE channel_id = %(channel)s AND direction = 'out'
-      AND (provider_id = ANY(%(names)s::text[]) OR id = ANY(%(ids)s::uuid[]))
+      AND (provider_id = ANY(%(names)b::text[]) OR id = ANY(%(ids)b::uuid[]))
     ORDER BY id FOR UPDATE
 """
 _KEEP = """
@@ -39,15 +39,15 @@ _KEEP = """
         (id, workspace_id, channel_id, message_id, provider_id, status, recipient, occurred_at, event_id, detail)
     SELECT given.id, %(workspace)s, %(channel)s, message_id, provider_id, status, recipient, occurred_at, event_id,
         detail::jsonb
-    FROM unnest(%(id)s::uuid[], %(message_id)s::uuid[], %(provider_id)s::text[], %(status)s::text[],
-                %(recipient)s::text[], %(occurred_at)s::timestamptz[], %(event_id)s::uuid[], %(detail)s::text[])
+    FROM unnest(%(id)b::uuid[], %(message_id)b::uuid[], %(provider_id)b::text[], %(status)b::text[],
+                %(recipient)b::text[], %(occurred_at)b::timestamptz[], %(event_id)b::uuid[], %(detail)b::text[])
         AS given(id, message_id, provider_id, status, recipient, occurred_at, event_id, detail)
 """
 _RAISE = """
     UPDATE messages SET provider_id = given.provider_id, state = given.state, sent_at = given.sent_at,
         delivered_at = given.delivered_at, read_at = given.read_at, played_at = given.played_at
-    FROM unnest(%(id)s::uuid[], %(provider_id)s::text[], %(state)s::text[], %(sent_at)s::timestamptz[],
-                %(delivered_at)s::timestamptz[], %(read_at)s::timestamptz[], %(played_at)s::timestamptz[])
+    FROM unnest(%(id)b::uuid[], %(provider_id)b::text[], %(state)b::text[], %(sent_at)b::timestamptz[],
+                %(delivered_at)b::timestamptz[], %(read_at)b::timestamptz[], %(played_at)b::timestamptz[])
         AS given(id, provider_id, state, sent_at, delivered_at, read_at, played_at)
     WHERE messages.id = given.id
 """
