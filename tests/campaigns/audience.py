@@ -1,6 +1,7 @@
 """People of a business, and campaigns to them, made without a door."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -133,12 +134,9 @@ def run(campaign_id: uuid.UUID, rounds: int = 4) -> None:
     go_on(rounds)
 
 
-def go_on(rounds: int = 4) -> None:
-    """Work off what is due, and what supervision has put off for two seconds."""
+def go_on(rounds: int = 4, *, tasks: Sequence[str] = ("campaigns.supervise", "campaigns.pump")) -> None:
+    """Work off what is due, and what of these tasks was put off for a second or two."""
     for _ in range(rounds):
         work_off()
-        execute(
-            "UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task IN "
-            "('campaigns.supervise', 'campaigns.pump')"
-        )
+        execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued' AND task = ANY(:tasks)", tasks=list(tasks))
     work_off()

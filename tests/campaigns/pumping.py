@@ -14,12 +14,14 @@ from crm_tasks.campaigns.service import lifecycle
 from crm_tasks.cli.prove import command
 from crm_tasks.contacts.models import Identity
 from crm_tasks.core import db
+from crm_tasks.core.jobs.model import Job
 from crm_tasks.messages.models import Message
 from crm_tasks.workspaces.models import Channel
 from tests.campaigns.audience import counts, found
 from tests.core.ledger import execute
 from tests.fixtures import Demo
-from tests.harness import Program, eventually
+from tests.harness import eventually
+from tests.messages.apply import one
 from tests.messages.conftest import QUICK
 from tests.outside import Sandbox
 
@@ -148,7 +150,23 @@ def proved(sandbox: Sandbox | None = None) -> None:
         raise AssertionError(still) from None
 
 
-def restart(program: Program) -> None:
-    """Kill a program as when its host dies, and start it again."""
-    program.kill()
-    program.start(" ready.")
+def hurried(task: str = "messages.send") -> None:
+    """Let what waits for its time be due."""
+    execute("UPDATE jobs SET run_at = crm_now(), rung_at = NULL WHERE state = 'queued' AND task = :task", task=task)
+
+
+def of(campaign_id: uuid.UUID, contact_id: uuid.UUID) -> Message:
+    """Return the message to a person."""
+    (message,) = [each for each in messages(campaign_id) if each.contact_id == contact_id]
+    return message
+
+
+def job_of(message: Message) -> Job:
+    """Return the job that sends a message."""
+    assert message.job_id is not None
+    return one(Job, Job.id == message.job_id)
+
+
+def scope_of(campaign_id: uuid.UUID) -> str:
+    """Return the scope by which all of a campaign is held."""
+    return f"campaign:{campaign_id}"

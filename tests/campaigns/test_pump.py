@@ -150,14 +150,10 @@ def test_a_file_of_ours_is_brought_once_and_sent_by_the_providers_name_of_it(sho
     ((there,),) = execute("SELECT provider_media_id FROM media_uploads")
     assert there in str(upload["answer"])
     assert {entry["body"]["image"]["id"] for entry in received(sandbox)} == {there}
-    assert {entry["body"]["image"]["caption"] for entry in received(sandbox)} == {
-        f"For Person {n + 1}" for n in range(60)
-    }
-    assert (
-        {str(message.media_id) for message in messages(mine)}
-        == {image["id"]}
-        == {message.content["id"] for message in messages(mine)}
-    )
+    captions = {entry["to"].lstrip("+"): entry["body"]["image"]["caption"] for entry in received(sandbox)}
+    assert captions == dict(zip(numbers(mine), (message.content["caption"] for message in messages(mine)), strict=True))
+    assert all(caption.startswith("For ") and "{" not in caption for caption in captions.values())
+    assert {(str(message.media_id), message.content["id"]) for message in messages(mine)} == {(image["id"],) * 2}
     proved(sandbox)
 
 

@@ -1,4 +1,4 @@
-"""What speaks against somebody at the instant of sending, and what follows from each answer of a provider."""
+"""What speaks against somebody at the instant of sending: for good, for a while, or against all of them."""
 
 import uuid
 from datetime import timedelta
@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from crm_tasks.campaigns.models import CampaignState
-from crm_tasks.campaigns.service import lifecycle, planning, rehearsal
+from crm_tasks.campaigns.service import lifecycle, rehearsal
 from crm_tasks.contacts import suppression
-from crm_tasks.contacts.models import Identity, SuppressionScope
-from crm_tasks.core import breaker, db, holds
-from crm_tasks.core.jobs.model import Job, JobState
-from crm_tasks.messages.models import Message, MessageState
+from crm_tasks.contacts.models import SuppressionScope
+from crm_tasks.core import db, holds
+from crm_tasks.core.jobs.model import Job
+from crm_tasks.messages.models import Message
 from tests import payloads
 from tests.campaigns.audience import (
     DISCOUNT,
@@ -33,11 +33,15 @@ from tests.campaigns.pumping import (
     LONG,
     counted,
     finished,
+    hurried,
+    job_of,
     messages,
     numbers,
+    of,
     proved,
     reasons,
     received,
+    scope_of,
     set_channel,
     start,
     take,
@@ -47,18 +51,10 @@ from tests.campaigns.pumping import (
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.harness import eventually
-from tests.messages.apply import hear, one, rows
-from tests.messages.outgoing import fault, wait_left
+from tests.messages.apply import hear, rows
 from tests.outside import Sandbox
 
 pytestmark = pytest.mark.usefixtures("fleet")
-NUMBER = "+1415555{:04d}"
-
-
-def planned(demo: Demo, campaign_id: uuid.UUID) -> None:
-    """Plan a campaign now: what is true of its people may change before it is sent."""
-    while db.retrying(planning.plan_on, campaign_id):
-        continue
 
 
 def opt_out(demo: Demo, contact_id: uuid.UUID) -> None:
@@ -81,22 +77,6 @@ def wrote(demo: Demo, number: int, ago: timedelta = timedelta(0)) -> None:
     """Let the person of a number have written so long ago."""
     (moment,) = execute("SELECT extract(epoch FROM crm_now())::int")[0]
     hear(demo, payloads.text("Hello", f"1415555{number:04d}", at=moment - int(ago.total_seconds())))
-
-
-def hurried(task: str = "messages.send") -> None:
-    """Let what waits for its time be due."""
-    execute("UPDATE jobs SET run_at = crm_now(), rung_at = NULL WHERE state = 'queued' AND task = :task", task=task)
-
-
-def of(campaign_id: uuid.UUID, contact_id: uuid.UUID) -> Message:
-    """Return the message to a person."""
-    (message,) = [each for each in messages(campaign_id) if each.contact_id == contact_id]
-    return message
-
-
-def job_of(message: Message) -> Job:
-    assert message.job_id is not None
-    return one(Job, Job.id == message.job_id)
 
 
 # --- what is final -----------------------------------------------------------------------------------------------
@@ -158,7 +138,7 @@ def test_at_night_it_waits_for_the_morning_as_an_ordinary_job(shop: Demo, sandbo
     waiting = of(mine, asleep)
     job = job_of(waiting)
     assert (job.task, job.run_at) == ("messages.send", morning)
-    assert {mine_scope(mine), f"channel:{shop.channel_id}", f"contact:{asleep}"} <= set(job.scopes)
+    assert {scope_of(mine), f"channel:{shop.channel_id}", f"contact:{asleep}"} <= set(job.scopes)
     assert [finding["rule"] for finding in waiting.gates or ()] == ["quiet_hours"]
     assert (waiting.cost, waiting.text) == (None, waiting.text and waiting.text.replace("Person 1", "Person 2"))
     assert found(mine).state is CampaignState.RUNNING
@@ -168,10 +148,6 @@ def test_at_night_it_waits_for_the_morning_as_an_ordinary_job(shop: Demo, sandbo
     assert sorted(times(sandbox)) == sorted(numbers(mine))
     assert of(mine, awake).accepted_at < of(mine, asleep).accepted_at  # type: ignore[operator]
     proved(sandbox)
-
-
-def mine_scope(campaign_id: uuid.UUID) -> str:
-    return f"campaign:{campaign_id}"
 
 
 def _never(demo: Demo) -> dict[str, Any]:
@@ -265,132 +241,4 @@ def test_used_up_the_budget_halts_it_to_the_last_message_and_a_larger_one_lets_i
     take(lifecycle.go_on, mine)
     assert finished(mine) == {"accepted": 30}
     assert len(received(sandbox)) == 30
-    proved(sandbox)
-
-
-# --- what the provider says --------------------------------------------------------------------------------------
-
-
-def to(number: int) -> str:
-    """Return what a rule of the sandbox says of one person."""
-    return f"1415555{number:04d}$"
-
-
-def test_a_no_for_now_becomes_an_ordinary_job_of_the_campaign(shop: Demo, sandbox: Sandbox) -> None:
-    for number in range(6):
-        person(shop, number)
-    busy = fault(recipient=to(2), status=503, error_code=131016, times=1)
-    sandbox.faults(busy, fault(statuses="none"))
-    mine = campaign(shop, SALE)
-    start(mine)
-    assert finished(mine) == {"accepted": 6}
-    (again,) = rows(Job, Job.task == "messages.send")
-    assert mine_scope(mine) in again.scopes
-    assert (again.state, again.attempt) == (JobState.SUCCEEDED, 0)
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    assert len(sandbox.log("message")) == 7
-    proved(sandbox)
-
-
-def test_a_no_for_good_fails_one_and_touches_no_other(shop: Demo, sandbox: Sandbox) -> None:
-    gone, *_ = [person(shop, number) for number in range(6)]
-    sandbox.faults(fault(recipient=to(0), status=400, error_code=131026), fault(statuses="none"))
-    mine = campaign(shop, SALE)
-    start(mine)
-    assert finished(mine) == {"accepted": 5, "failed": 1}
-    failed = of(mine, gone)
-    assert (failed.state, (failed.error or {})["code"]) == (MessageState.FAILED, 131026)
-    assert failed.failed_at is not None
-    assert any(identity.unreachable_at for identity in rows(Identity, Identity.contact_id == gone))
-    assert rows(Job, Job.task == "messages.send") == []
-    assert len(sandbox.log("message")) == 6
-    proved(sandbox)
-
-
-def test_too_soon_for_one_person_waits_for_that_person_alone(shop: Demo, sandbox: Sandbox) -> None:
-    for number in range(5):
-        person(shop, number)
-    sandbox.faults(fault(recipient=to(3), status=400, error_code=131056, times=1), fault(statuses="none"))
-    mine = campaign(shop, SALE)
-    start(mine)
-    counted(mine, accepted=4, queued=1)
-    (job,) = rows(Job, Job.task == "messages.send")
-    assert job.run_at > job.created_at
-    assert (job.attempt, wait_left(job) < 60) == (0, True)
-    hurried()
-    assert finished(mine) == {"accepted": 5}
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    proved(sandbox)
-
-
-def test_too_fast_for_the_provider_slows_the_channel_and_loses_nobody(shop: Demo, sandbox: Sandbox) -> None:
-    people(shop, 40)
-    sandbox.faults(fault(status=400, error_code=130429, times=3), fault(statuses="none"))
-    mine = campaign(shop, SALE)
-    start(mine)
-    assert finished(mine) == {"accepted": 40}
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    learned = execute("SELECT count(*) FROM pace_rates WHERE name = :name", name=f"channel:{shop.channel_id}")
-    assert learned[0][0] == 1
-    proved(sandbox)
-
-
-def test_a_no_to_the_whole_channel_holds_it_and_the_rest_stays_planned(shop: Demo, sandbox: Sandbox) -> None:
-    people(shop, 60)
-    set_channel(shop, per_second=20)
-    sandbox.faults(fault(status=401, error_code=190))
-    mine = campaign(shop, SALE)
-    start(mine)
-    held = eventually(lambda: holds_of(shop), "the channel is held", LONG)
-    eventually(lambda: "sending" not in counts(mine), "no more under way", LONG)
-    eventually(lambda: rows(Job, Job.task == "campaigns.pump", Job.held_by.is_not(None)), "its pump is held", LONG)
-    asked = len(sandbox.log("message"))
-    still = counts(mine)
-    # Those under way when the first no came wait as jobs of their own, which are held; all others are planned.
-    assert still == {"queued": asked, "planned": 60 - asked}
-    assert 0 < asked < 60
-    sandbox.quiet()
-    with db.transaction() as session:
-        holds.release(session, held, actor="a test")
-    hurried()
-    assert finished(mine) == {"accepted": 60}
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    proved(sandbox)
-
-
-def holds_of(demo: Demo) -> uuid.UUID | None:
-    with db.transaction() as session:
-        return next((h.id for h in holds.listed(session) if h.scope == f"channel:{demo.channel_id}"), None)
-
-
-def test_without_an_answer_it_is_unknown_and_looked_after(shop: Demo, sandbox: Sandbox) -> None:
-    people(shop, 12)
-    sandbox.faults(fault(recipient=to(4), drop="after"), fault(recipient=to(5), drop="before"), fault(statuses="none"))
-    mine = campaign(shop, SALE)
-    start(mine)
-    assert finished(mine) == {"accepted": 10, "unknown": 2}
-    unknown = [message.id for message in messages(mine) if message.state is MessageState.UNKNOWN]
-    settling = rows(Job, Job.task == "messages.settle")
-    assert {uuid.UUID(job.args["message_id"]) for job in settling} == set(unknown)
-    assert len(sandbox.log("message")) == 12
-    proved(sandbox)
-
-
-def test_a_provider_that_is_down_is_left_alone_and_the_rest_goes_when_it_is_back(shop: Demo, sandbox: Sandbox) -> None:
-    people(shop, 80)
-    set_channel(shop, per_second=40)
-    sandbox.faults(fault(status=503, error_code=131016))
-    mine = campaign(shop, SALE)
-    start(mine)
-    key = f"channel:{shop.channel_id}"
-    eventually(lambda: breaker.state(key).state is breaker.Position.OPEN, "the breaker is open", LONG)
-    eventually(lambda: "sending" not in counts(mine), "no more under way", LONG)
-    tried = len(sandbox.log("message"))
-    assert counts(mine) == {"queued": counts(mine)["queued"], "planned": 80 - counts(mine)["queued"]}
-    assert counts(mine)["planned"] > 0
-    assert found(mine).state is CampaignState.RUNNING
-    sandbox.quiet()
-    assert finished(mine, 120) == {"accepted": 80}
-    assert times(sandbox) == dict.fromkeys(numbers(mine), 1)
-    assert tried < 80
     proved(sandbox)

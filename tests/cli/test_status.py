@@ -83,7 +83,9 @@ def test_scripts_get_all_of_it_as_json(empty: None) -> None:
         ("Redis", True, None),
     ]
     assert [queue["name"] for queue in found["queues"]] == list(Queue)
-    assert [(process["name"], process["pid"]) for process in found["processes"]] == [("io@host-a:abc", 7)]
+    # A program of an earlier test may say goodbye at this very moment.
+    workers = [process for process in found["processes"] if process["kind"] == "worker"]
+    assert [(process["name"], process["pid"]) for process in workers] == [("io@host-a:abc", 7)]
     assert 0 <= found["scheduler_age"] < 60
 
 

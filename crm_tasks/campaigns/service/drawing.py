@@ -85,8 +85,8 @@ def draw(
         return _nobody(after, later, _SOON)
     rows = _rows(session, campaign, after, last, most, later)
     if not rows:
-        all_may_go = last == guards.NO_LIMIT
-        return _nobody(after, later, None if all_may_go or later else _SOON, over=all_may_go and not later)
+        # Whoever looks after the campaign begins its pumps again once more of them may go.
+        return _nobody(after, later, None, over=not later)
     positions = {row.contact_id: row.position for row in rows}
     category = composing.category(session, composing.channel_of(session, campaign), campaign)
     looks = prospects(
