@@ -58,7 +58,7 @@ def test_the_link_is_kept_nowhere(owner: Browser) -> None:
     token = invited(owner).rpartition("/")[2]
     assert token not in owner.text("/people")
     kept = execute("SELECT row_to_json(i)::text FROM invitations i UNION SELECT detail::text FROM audit_events")
-    assert len(kept) == 2
+    assert len(kept) >= 2
     assert token not in str(kept)
 
 

@@ -10,7 +10,7 @@ from webapp.admin.access import Here
 
 _ADDRESS = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+")
 # A phone number in any writing; a shorter one is a code or a count.
-_NUMBER = re.compile(r"\+?\d(?:[\s().-]?\d){6,}")
+_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){6,}")
 HIDDEN = "•••"
 
 
