@@ -28,7 +28,7 @@ from crm_tasks.workspaces.models import Channel
 # Of the provider's limit: what is left is for the unevenness of the way there.
 USED = 0.965
 # A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
-LATE, _LATE_PART, _TRIES = 0.012, 0.02, 4
+LATE, _LATE_AT_ONCE, _LATE_PART, _TRIES = 0.012, 0.025, 0.02, 4
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
 MARK_AHEAD = 0.1
 # The code of a snooze for its slot.
@@ -79,10 +79,12 @@ class Start:
         return max(0.0, self.due - time.monotonic())
 
     def in_time(self, late: float = LATE) -> bool:
-        """Whether it may still be used now. Late is as good for one that was free at once: nobody is close behind."""
+        """Whether it may still be used now; one that was free at once has a little more, as nobody could prepare."""
         steps = [1 / limit.rate for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2]
         late = max(late, _LATE_PART * max(steps, default=0.0))
-        return self.slot.wait.total_seconds() <= late or time.monotonic() - self.due <= late
+        if self.slot.wait.total_seconds() <= late:
+            late = max(late, _LATE_AT_ONCE)
+        return time.monotonic() - self.due <= late
 
     def wait(self, *, late: float = LATE, tries: int = _TRIES) -> bool:
         """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
