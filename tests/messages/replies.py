@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from crm_tasks.core import db
-from crm_tasks.core.jobs.model import Job, JobState
+from crm_tasks.core.jobs.model import JobState
 from crm_tasks.messages.models import Direction, Message
 from crm_tasks.workspaces import service as workspaces
+from tests.core.ledger import states
 from tests.fixtures import Demo
 from tests.harness import eventually
 from tests.messages.apply import rows
@@ -54,13 +53,7 @@ def answered(count: int) -> list[Message]:
 
 def all_done() -> None:
     """Wait until no job waits or runs: nothing more will come."""
-    query = sa.select(sa.func.count()).select_from(Job).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
-
-    def nothing_left() -> bool:
-        with db.transaction() as session:
-            return session.scalar(query) == 0
-
-    eventually(nothing_left, "every job over", AT_MOST)
+    eventually(lambda: not states().keys() & {JobState.QUEUED, JobState.RUNNING}, "every job over", AT_MOST)
 
 
 def asked(sandbox: Sandbox) -> list[list[dict[str, Any]]]:
