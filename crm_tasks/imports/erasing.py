@@ -54,8 +54,7 @@ def begin(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, *, a
         NotFound: no such contact here.
     """
     contact = directory.get(session, workspace_id, contact_id, lock=True)
-    known = session.scalar(sa.select(Erasure).where(Erasure.contact_id == contact_id))
-    if known is not None:
+    if (known := of_contact(session, contact_id)) is not None:
         return known
     wanted, addresses = _wanted(session, contact)
     stores = {"contacts": 1, **forgotten.hide(session, workspace_id, addresses)}
@@ -84,6 +83,11 @@ def get(session: Session, workspace_id: uuid.UUID, erasure_id: uuid.UUID) -> Era
     if found is None or found.workspace_id != workspace_id:
         raise NotFound(f"There is no erasure {erasure_id}.", code="erasure_not_found")
     return found
+
+
+def of_contact(session: Session, contact_id: uuid.UUID) -> Erasure | None:
+    """Return the erasure of a contact, if there was one."""
+    return session.scalar(sa.select(Erasure).where(Erasure.contact_id == contact_id))
 
 
 def listed(

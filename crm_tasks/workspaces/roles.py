@@ -18,11 +18,12 @@ class Permission(StrEnum):
 
     LOOK = "look"  # see how the workspace does
     PERSONAL = "personal"  # see what is about single customers
+    EDIT = "edit"  # change what is kept of single customers
     ACKNOWLEDGE = "acknowledge"  # mark notifications as read, for everybody
-    BROADCAST = "broadcast"  # write, start and stop campaigns
-    ANSWER = "answer"  # decide about single messages
+    BROADCAST = "broadcast"  # write, start and stop campaigns; whom they reach: segments, imports, many at once
+    ANSWER = "answer"  # write single messages, and decide about them
     REPAIR = "repair"  # retry, discard, cancel, hold
-    MANAGE = "manage"  # people of the workspace, and who changed what
+    MANAGE = "manage"  # people of the workspace, and who changed what; erase and delete customers
     OWN = "own"  # make and unmake owners
     OPERATE = "operate"  # the whole system: every workspace, what belongs to none
 
@@ -30,7 +31,7 @@ class Permission(StrEnum):
 # Flask-Security's name of those who run the system; it is not held in a workspace.
 OPERATOR = "operator"
 
-_WORK = {Permission.LOOK, Permission.PERSONAL, Permission.ACKNOWLEDGE}
+_WORK = {Permission.LOOK, Permission.PERSONAL, Permission.EDIT, Permission.ACKNOWLEDGE}
 _ADMIN = {*_WORK, Permission.BROADCAST, Permission.ANSWER, Permission.REPAIR, Permission.MANAGE}
 PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
     MemberRole.OWNER: frozenset({*_ADMIN, Permission.OWN}),
@@ -42,8 +43,8 @@ PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
 DESCRIPTIONS: dict[MemberRole, str] = {
     MemberRole.OWNER: "May do everything here, and name other owners",
     MemberRole.ADMIN: "May do everything here but change owners",
-    MemberRole.MARKETER: "Writes, starts and stops campaigns",
-    MemberRole.AGENT: "Sees customers and decides about their messages",
+    MemberRole.MARKETER: "Imports contacts, makes segments, writes, starts and stops campaigns",
+    MemberRole.AGENT: "Sees customers, answers them and decides about their messages",
     MemberRole.VIEWER: "Looks, and sees nothing about single customers",
 }
 

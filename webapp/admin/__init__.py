@@ -11,6 +11,8 @@ def register(app: Flask) -> None:
         access,
         audit,  # noqa: F401
         campaigns,  # noqa: F401
+        contact_form,  # noqa: F401
+        contacts,  # noqa: F401
         dead_letters,  # noqa: F401
         events,  # noqa: F401
         home,  # noqa: F401

@@ -29,6 +29,14 @@ NEEDS: dict[str, Permission | None] = {
     "notifications_part": Permission.LOOK,
     "read_all": Permission.ACKNOWLEDGE,
     "read_one": Permission.ACKNOWLEDGE,
+    "contacts": Permission.PERSONAL,
+    "contact": Permission.PERSONAL,
+    "contact_form": Permission.EDIT,
+    "create_contact": Permission.EDIT,
+    "edit_contact": Permission.EDIT,
+    "change_contact": Permission.EDIT,
+    "note_consent": Permission.EDIT,
+    "erase": Permission.MANAGE,
     "campaigns": Permission.LOOK,
     "campaign": Permission.LOOK,
     "campaign_part": Permission.LOOK,
@@ -82,6 +90,7 @@ WIDE = frozenset(
 # The navigation: page and words; shown to whom the page is.
 NAVIGATION = (
     ("index", "Home"),
+    ("contacts", "Contacts"),
     ("campaigns", "Campaigns"),
     ("unknown", "Unknown sends"),
     ("dead_letters", "Dead letters"),

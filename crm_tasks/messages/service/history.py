@@ -105,6 +105,17 @@ def messages(
     return overlaid(session, session.scalars(query).all())
 
 
+def of_contact(session: Session, contact_id: uuid.UUID, *, limit: int = 50) -> list[Shown]:
+    """Return what was last written to or by a person, on every channel and in groups, the newest first."""
+    query = (
+        sa.select(Message)
+        .where(Message.contact_id == contact_id, Message.type.not_in(_CHANGES))
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )
+    return overlaid(session, session.scalars(query).all())
+
+
 def overlaid(session: Session, found: Iterable[Message]) -> list[Shown]:
     """Lay edits, deletions and reactions over messages: of each the latest counts, however they came."""
     shown: dict[tuple[uuid.UUID, str | None], Shown] = {

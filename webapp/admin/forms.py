@@ -1,0 +1,38 @@
+"""What people type: read so that no text of it can trip the database, and told what is wrong with it in words."""
+
+from collections.abc import Mapping
+
+import marshmallow as ma
+from flask import request
+
+from crm_tasks.core.errors import DomainError, FieldError
+from crm_tasks.core.text import clean
+from crm_tasks.workspaces.policies import field_errors
+
+
+def asked(*names: str) -> dict[str, str]:
+    """Return what the address of a page asks for; what it does not is empty."""
+    return {name: clean(request.args.get(name, "")).strip() for name in names}
+
+
+def typed() -> dict[str, str]:
+    """Return the fields of a form."""
+    return {clean(name): clean(value).strip() for name, value in request.form.items()}
+
+
+def words(text: str) -> list[str]:
+    """Return what stands between commas."""
+    return [word for each in text.split(",") if (word := each.strip())]
+
+
+def problems(error: DomainError | ma.ValidationError) -> list[FieldError]:
+    """Return what is wrong, the whole first (it has no field), then field by field."""
+    if isinstance(error, ma.ValidationError):
+        return field_errors(error.normalized_messages())
+    whole = [] if error.fields else [FieldError("", f"{error.message} {error.hint}".strip())]
+    return [*whole, *error.fields]
+
+
+def by_field(found: list[FieldError]) -> Mapping[str, str]:
+    """Return the first thing that is wrong with each field."""
+    return {each.field: each.message for each in reversed(found)}
