@@ -32,7 +32,7 @@ def nap(seconds: float, path: str = "") -> None:
     time.sleep(seconds)
 
 
-@app.task(name="messages.test_fail")
+@app.task(name="messages.test_fail", editable=("kind", "message"))
 def fail(kind: str = "transient", message: str = "it broke", code: str = "") -> None:
     """Fail as told."""
     if kind == "permanent":

@@ -83,7 +83,7 @@ def withdraw(campaign_id: str) -> None:
         check()
 
 
-@app.task(name="campaigns.retry_failed")
+@app.task(name="campaigns.retry_failed", editable=("codes",))
 def retry_failed(campaign_id: str, codes: list[str], until: str) -> None:
     """Send again what failed."""
     wanted, last = uuid.UUID(campaign_id), uuid.UUID(until)

@@ -12,7 +12,7 @@ from crm_tasks.cli.shown import ID, actor, as_json, moment, print_json, print_ta
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs import dead_letters, ring
-from crm_tasks.core.jobs.dead_letters import Which
+from crm_tasks.core.jobs.dead_letters import FASTEST, Spread, Which
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import GroupOut, dump_job
 
@@ -92,13 +92,20 @@ def show(job_id: uuid.UUID) -> None:
 
 @command.command()
 @_chosen
+@click.option("--per-minute", type=click.IntRange(1, FASTEST), help="So many a minute; all at once without it.")
 def retry(
-    ids: tuple[uuid.UUID, ...], fingerprint: str | None, task: str | None, queue: str | None, everything: bool
+    ids: tuple[uuid.UUID, ...],
+    fingerprint: str | None,
+    task: str | None,
+    queue: str | None,
+    everything: bool,
+    per_minute: int | None,
 ) -> None:
     """Send them back to their queues. What is not dead is refused."""
     which = _which(ids, fingerprint, task, queue, everything)
     _refuse_living(ids)
-    jobs = dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=actor()))
+    spread = Spread(per_minute) if per_minute else None
+    jobs = dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=actor(), spread=spread))
     ring.flush()
     click.echo(f"{jobs} retried.")
 

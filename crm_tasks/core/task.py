@@ -51,6 +51,8 @@ class CRMTask(Task):
     ignore_result = True
     max_retries = None
     follow: Follow | None = None
+    # Which arguments a person may change before a dead job is retried.
+    editable: tuple[str, ...] = ()
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Accept a job in a transaction of its own: `delay()` from a shell makes a row like every other.

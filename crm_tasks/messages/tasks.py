@@ -179,7 +179,7 @@ def fetch_media(media_id: str) -> None:
     record(lambda session: attachments.kept(session, wanted, fetched))
 
 
-@app.task(name="messages.mark_read")
+@app.task(name="messages.mark_read", editable=("typing",))
 def mark_read(message_id: str, typing: bool) -> None:
     """Tell the provider that a customer's message was read, maybe also that somebody types."""
     wanted = uuid.UUID(message_id)

@@ -76,6 +76,7 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
         "unknown": "/unknown",
         "dead letters": "/dead-letters",
         "dead group": f"/dead-letters/{job(ids[0]).fingerprint}",
+        "dead letter": f"/dead-letters/job/{ids[0]}",
         "queues": "/queues",
         "jobs": "/jobs",
         "job": f"/jobs/{ids[0]}",

@@ -149,3 +149,45 @@ def test_a_workspace_sees_and_acts_on_its_own_only(demo: Demo, other: Demo, api:
     assert api.post("/dlq/retry", {"all": True}).get_json() == {"jobs": 1}
     assert job(theirs).state is JobState.DEAD
     assert stats(operator) == {"waiting": 1, "active": 1, "failed": 0, "completed": 0}
+
+
+# --- at a rate, with other arguments -----------------------------------------------------------------------------
+
+
+def test_many_go_back_at_a_chosen_rate(operator: Api) -> None:
+    made = [dead() for _ in range(4)]
+    assert operator.post("/dlq/retry", {"all": True, "per_minute": 30}).get_json() == {"jobs": 4}
+    first, *rest = [job(each) for each in made]
+    assert first.rung_at is not None
+    assert [each.rung_at for each in rest] == [None] * 3
+    waits = [round((each.run_at - first.run_at).total_seconds()) for each in rest]
+    assert waits == [2, 4, 6]
+    explained = operator.get(f"/jobs/{rest[2].id}/explain").get_json()
+    assert explained["reasons"][0]["gate"] == "rate"
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 60_001, "many", 1.5])
+def test_a_rate_that_is_none_is_refused(operator: Api, wrong: object) -> None:
+    made = dead()
+    assert operator.post("/dlq/retry", {"all": True, "per_minute": wrong}).status_code == 422
+    assert job(made).state is JobState.DEAD
+
+
+def test_arguments_are_changed_where_the_task_allows_it(operator: Api) -> None:
+    made = dead(args={"kind": "permanent", "message": "old"})
+    answer = operator.patch(f"/dlq/{made}", {"args": {"message": "new"}})
+    assert (answer.status_code, answer.get_json()["state"]) == (200, "dead")
+    assert job(made).args == {"kind": "permanent", "message": "new"}
+    for changes in ({"code": "x"}, {"nonsense": 1}, {"message": 3}, {"message": None}, {"message": "x" * 300}):
+        assert operator.patch(f"/dlq/{made}", {"args": changes}).status_code == 422, changes
+    assert operator.patch(f"/dlq/{made}", {"args": {}}).status_code == 422
+    assert operator.patch(f"/dlq/{dead(task=NOTE)}", {"args": {"text": "y"}}).status_code == 422
+    assert operator.patch(f"/dlq/{new()}", {"args": {"path": "y"}}).status_code == 409
+    assert operator.patch(f"/dlq/{uuid.uuid4()}", {"args": {"message": "y"}}).status_code == 404
+    assert job(made).args == {"kind": "permanent", "message": "new"}
+
+
+def test_another_workspace_changes_nothing(api: Api, other: Demo) -> None:
+    theirs = dead(args={"message": "old"}, workspace_id=other.workspace_id)
+    assert api.patch(f"/dlq/{theirs}", {"args": {"message": "new"}}).status_code == 404
+    assert job(theirs).args == {"message": "old"}

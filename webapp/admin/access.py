@@ -46,6 +46,8 @@ NEEDS: dict[str, Permission | None] = {
     "dead_letters": Permission.LOOK,
     "dead_group": Permission.LOOK,
     "canary_part": Permission.LOOK,
+    "dead_letter": Permission.LOOK,
+    "edit_dead_letter": Permission.REPAIR,
     "retry_canary": Permission.REPAIR,
     "retry_group": Permission.REPAIR,
     "discard_group": Permission.REPAIR,
@@ -84,6 +86,7 @@ WIDE = frozenset(
     {
         "audit_log",
         *("dead_letters", "dead_group", "canary_part", "retry_canary", "retry_group", "discard_group"),
+        *("dead_letter", "edit_dead_letter"),
         *("queues", "queues_part", "place_hold", "release_hold", "jobs", "job", "job_action"),
     }
 )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 def register(app: Flask) -> None:
     """Add the filters."""
-    for show in (ago, count, moment):
+    for show in (ago, count, moment, told):
         app.add_template_filter(show)
 
 
@@ -40,6 +40,11 @@ def moment(at: datetime | None) -> Markup | str:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         at.isoformat(), local.isoformat(sep=" ", timespec="seconds"), local.strftime("%Y-%m-%d %H:%M")
     )
+
+
+def told(at: str | None) -> Markup | str:
+    """Return a moment that was kept as text, as `moment` does."""
+    return moment(datetime.fromisoformat(at)) if at else ""
 
 
 def zone() -> ZoneInfo:

@@ -9,9 +9,10 @@ import marshmallow as ma
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import Invalid
 from crm_tasks.core.jobs import dead_letters, repair
-from crm_tasks.core.jobs.dead_letters import Which
+from crm_tasks.core.jobs.dead_letters import FASTEST, Spread, Which
 from crm_tasks.core.queues import queue_named
 from crm_tasks.core.schemas import GroupOut, JobOut, dump_job
+from crm_tasks.workspaces import audit
 from webapp.api.paging import Envelope, PageArgs, decode, page
 from webapp.api.reading import Blueprint
 from webapp.api.shapes import GroupPage
@@ -37,6 +38,24 @@ class WhichIn(ma.Schema):
     task = ma.fields.String(load_default=None)
     queue = ma.fields.String(load_default=None)
     all = ma.fields.Boolean(load_default=False)
+
+
+class RetryWhichIn(WhichIn):
+    """Which, and how fast."""
+
+    per_minute = ma.fields.Integer(
+        load_default=None,
+        allow_none=True,
+        strict=True,
+        validate=ma.validate.Range(1, FASTEST, error=f"Write 1 to {FASTEST}."),
+        metadata={"description": "So many a minute go back to their queues; all at once without it"},
+    )
+
+
+class EditIn(ma.Schema):
+    """Other arguments; what is left out stays."""
+
+    args = ma.fields.Dict(keys=ma.fields.String(), required=True, validate=ma.validate.Length(min=1))
 
 
 class ReasonIn(ma.Schema):
@@ -127,13 +146,25 @@ def discard_one(body: dict[str, Any], job_id: uuid.UUID) -> dict[str, Any]:
         return dump_job(job)
 
 
+@blueprint.route("/dlq/<uuid:job_id>", methods=["PATCH"])
+@blueprint.arguments(EditIn)
+@blueprint.alt_response(200, schema=JobOut)
+def edit(body: dict[str, Any], job_id: uuid.UUID) -> dict[str, Any]:
+    """Change arguments of one, where its task allows it; it is not retried by that."""
+    with transaction() as session:
+        me = caller()
+        audit.note(session, arguments=sorted(body["args"]))
+        return dump_job(repair.edit(session, job_id, body["args"], actor=me.name, workspace_id=me.sees))
+
+
 @blueprint.route("/dlq/retry", methods=["POST"])
-@blueprint.arguments(WhichIn)
+@blueprint.arguments(RetryWhichIn)
 @blueprint.response(200, DonePage)
 def retry(body: dict[str, Any]) -> dict[str, int]:
-    """Retry all that meet the conditions."""
+    """Retry all that meet the conditions, at once or at so many a minute."""
     which, me = _some(body), caller().name
-    return {"jobs": dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=me))}
+    spread = Spread(body["per_minute"]) if body["per_minute"] else None
+    return {"jobs": dead_letters.in_batches(partial(dead_letters.retry_batch, which=which, actor=me, spread=spread))}
 
 
 @blueprint.route("/dlq/discard", methods=["POST"])

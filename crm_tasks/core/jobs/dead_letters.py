@@ -15,6 +15,8 @@ from crm_tasks.core.jobs import repair
 from crm_tasks.core.jobs.model import LIVE, Job, JobState
 
 _BATCH = 500
+# The highest rate, a minute, at which dead letters may go back.
+FASTEST = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,19 @@ class Which:
         if self.ids:
             wanted.append(Job.id.in_(self.ids))
         return wanted
+
+
+@dataclass(slots=True)
+class Spread:
+    """When each of many may go: the first at once, the others at so many a minute."""
+
+    per_minute: int
+    _given: int = 0
+
+    def next(self) -> timedelta:
+        """Return how long the next one has to wait."""
+        self._given += 1
+        return timedelta(minutes=(self._given - 1) / self.per_minute)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +150,21 @@ def by_hour(session: Session, which: Which, hours: int = 24) -> list[tuple[datet
     return [(at, found.get(at, 0)) for at in (first + timedelta(hours=n) for n in range(hours))]
 
 
-def retry_batch(session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None) -> list[uuid.UUID]:
+def retry_batch(
+    session: Session, which: Which, *, actor: str, after: uuid.UUID | None = None, spread: Spread | None = None
+) -> list[uuid.UUID]:
     """Retry up to 500 of them, oldest first, and return their ids; the caller commits and asks until none come.
 
-    `after` is the last id of the batch before: what dies again meanwhile is not retried once more, for ever.
+    `after` is the last id of the batch before: what dies again meanwhile is not retried once more, for ever. With a
+    `spread`, the same for all batches, they go back one after the other.
     """
-    return _each(session, which, after, lambda job_id: repair.retry(session, job_id, actor=actor))
+    at_once = timedelta(0)
+    return _each(
+        session,
+        which,
+        after,
+        lambda job_id: repair.retry(session, job_id, actor=actor, delay=spread.next() if spread else at_once),
+    )
 
 
 def discard_batch(

@@ -54,6 +54,11 @@ def reasons(session: Session, job: Job) -> list[Reason]:
     return [*found, *_workers(session, job), *_cap(session, job)]
 
 
+def obstacles(session: Session, job: Job) -> list[Reason]:
+    """Return what would keep a job waiting if it went to its queue now."""
+    return [*_holds(session, job), *_workers(session, job), *_cap(session, job)]
+
+
 def place(session: Session, job: Job) -> Place | None:
     """Return the place of a job that is queued; one that is delayed starts no sooner than it is due."""
     if job.state is not JobState.QUEUED:

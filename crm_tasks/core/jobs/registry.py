@@ -62,6 +62,11 @@ def bind(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(name, key, value) for key, value in bound.arguments.items()}
 
 
+def editable(name: str) -> tuple[str, ...]:
+    """Return which arguments of a task a person may change before a dead job is retried."""
+    return getattr(_tasks().get(name), "editable", ())
+
+
 def follow(session: Session, name: str, state: JobState, error: BaseException | None, args: Mapping[str, Any]) -> None:
     """Let a task's room bring its row in step with a job that moves without success.
 

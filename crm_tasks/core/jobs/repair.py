@@ -1,15 +1,15 @@
 """What a person may do to a job: cancel, retry, discard, run now. Each is refused clearly in the wrong state."""
 
 import uuid
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.core.db import changed, now
-from crm_tasks.core.errors import Conflict, Invalid, NotFound
+from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
 from crm_tasks.core.jobs import registry, ring
 from crm_tasks.core.jobs.enqueue import ring_after_commit
 from crm_tasks.core.jobs.model import LIVE, Job, JobState
@@ -90,8 +90,15 @@ def bury(session: Session, ids: Sequence[uuid.UUID], *, reason: str, actor: str 
     return buried
 
 
-def retry(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid.UUID | None = None) -> Job:
-    """Send a dead job back to its queue with all its attempts; its history is kept.
+def retry(
+    session: Session,
+    job_id: uuid.UUID,
+    *,
+    actor: str,
+    workspace_id: uuid.UUID | None = None,
+    delay: timedelta = timedelta(0),
+) -> Job:
+    """Send a dead job back to its queue with all its attempts, at once or in a while; its history is kept.
 
     Raises:
         NotFound: no such job. Conflict: it is not dead.
@@ -101,10 +108,48 @@ def retry(session: Session, job_id: uuid.UUID, *, actor: str, workspace_id: uuid
     if job.state is not JobState.DEAD:
         raise Conflict(f"This job is {job.state}; only a dead job can be retried.", code="not_dead")
     registry.follow(session, job.task, JobState.QUEUED, None, job.args)
-    if not _revive(session, [job_id], actor):
+    if not _revive(session, job_id, actor, delay):
         raise Conflict("Somebody else has just dealt with this job.", code="not_dead")
     session.refresh(job)
     return job
+
+
+def edit(
+    session: Session,
+    job_id: uuid.UUID,
+    changes: Mapping[str, Any],
+    *,
+    actor: str,
+    workspace_id: uuid.UUID | None = None,
+) -> Job:
+    """Give a dead job other arguments, of those that its task allows to change; it is not retried by that.
+
+    Raises:
+        NotFound: no such job. Conflict: it is not dead. Invalid: it must stay, or the value is of another kind.
+    """
+    job = get(session, job_id, workspace_id=workspace_id, lock=True)
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"This job is {job.state}; only a dead job can be changed.", code="not_dead")
+    if problems := [problem for name, value in changes.items() for problem in _unfit(job, name, value)]:
+        raise Invalid(f"{job.task} cannot be changed like this.", code="bad_arguments", fields=problems)
+    job.args = registry.bind(job.task, {**job.args, **changes})
+    job.reason = f"{', '.join(sorted(changes))} changed (by {actor})"
+    session.flush()
+    log.info("job.edited", job_id=str(job_id), actor=actor, arguments=sorted(changes))
+    return job
+
+
+def _unfit(job: Job, name: str, value: Any) -> list[FieldError]:
+    """Return what is wrong with a new value of an argument."""
+    allowed = registry.editable(job.task)
+    if name not in allowed:
+        may = f"What may be changed is {', '.join(allowed)}." if allowed else "Nothing of this task may be changed."
+        return [FieldError(name, may)]
+    was = job.args.get(name)
+    if was is not None and type(value) is not type(was):
+        kind = {"list": "a list", "bool": "true or false", "int": "a number", "str": "a text"}.get(type(was).__name__)
+        return [FieldError(name, f"Write {kind or 'a value like the one there was'}.")]
+    return []
 
 
 def discard(
@@ -165,27 +210,31 @@ def move(
     return job
 
 
-def _revive(session: Session, ids: Sequence[uuid.UUID], actor: str) -> int:
+def _revive(session: Session, job_id: uuid.UUID, actor: str, delay: timedelta) -> bool:
+    """Let a dead job wait again. One for later is unrung: the scheduler rings it when it is due."""
+    later = delay > timedelta(0)
     statement = (
         sa.update(Job)
-        .where(Job.id.in_(ids), Job.state == JobState.DEAD)
+        .where(Job.id == job_id, Job.state == JobState.DEAD)
         .values(
             state=JobState.QUEUED,
             attempt=0,
             crashes=0,
             revivals=Job.revivals + 1,
-            run_at=now(),
-            rung_at=sa.func.now(),
+            run_at=now() + delay,
+            rung_at=None if later else sa.func.now(),
             rings=0,
             finished_at=None,
+            reason=f"rate: retried with others, at a chosen rate (by {actor})" if later else None,
         )
         .returning(Job.id, Job.task, Job.queue, Job.priority)
         .execution_options(synchronize_session=False)
     )
     revived = session.execute(statement).all()
-    ring_after_commit(session, [ring.Ring(*row) for row in revived])
+    if not later:
+        ring_after_commit(session, [ring.Ring(*row) for row in revived])
     log.info("job.revived", jobs=len(revived), actor=actor)
-    return len(revived)
+    return bool(revived)
 
 
 def _end(session: Session, job: Job, actor: str, reason: str) -> None:

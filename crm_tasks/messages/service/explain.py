@@ -85,6 +85,14 @@ def job(session: Session, job_id: uuid.UUID, *, workspace_id: uuid.UUID | None =
     return told
 
 
+def retried(session: Session, dead: Job) -> list[Reason]:
+    """Return what would become of a dead job if it were retried now: all that would put it off or refuse it."""
+    sends = _sent_by(session, dead)
+    seen = look(session, sends.id) if sends is not None else None
+    rules = [_found(finding) for finding in gates.findings(session, seen)] if seen else []
+    return [*explain.obstacles(session, dead), *(reason for reason in rules if reason.gate != "hold")]
+
+
 # --- why it waits ------------------------------------------------------------------------------------------------
 
 
