@@ -1,10 +1,15 @@
 """What the tests of the web app share."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from flask.testing import FlaskClient
 
 from tests.fixtures import Demo, make_demo
+from tests.outside import Site
 from tests.webapp.api import Api, key_of
+from tests.webapp.browsing import CHROMIUM, LOOKS
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +42,36 @@ def other(empty: None) -> Demo:
 def stranger(client: FlaskClient, other: Demo) -> Api:
     """A caller with a key of the other workspace."""
     return Api(client, key_of(other))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def look() -> str:
+    """How the browser looks, if a test does not say it."""
+    return "light"
+
+
+@pytest.fixture
+def page(chromium: Any, web: Site, look: str) -> Iterator[Any]:
+    """A page that fails the test for any error on its console or any request elsewhere."""
+    problems: list[str] = []
+    opened = chromium.new_page(**LOOKS[look])
+    opened.set_default_timeout(20_000)
+    opened.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda asked: problems.append(asked.url) if not asked.url.startswith(web.url) else None)
+    yield opened
+    opened.close()
+    assert not problems

@@ -1,9 +1,6 @@
 """The admin in a real browser: light, dark and on a phone; by keyboard; without an error or a request elsewhere."""
 
-import os
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,34 +15,12 @@ from tests.fixtures import Demo
 from tests.messages.apply import hear
 from tests.messages.outgoing import post
 from tests.outside import Site
-from tests.webapp.admins import PASSWORD, person
+from tests.webapp import axe
+from tests.webapp.admins import person
+from tests.webapp.browsing import EMAIL, LOOKS, MARKS, enter, picture
 from tests.webapp.dead import dead
 
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
-]
-EMAIL = "ann@example.test"
-# Where pictures of every page are kept, if somebody wants to look at them.
-PICTURES = os.environ.get("ADMIN_PICTURES")
-LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
-}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -105,43 +80,23 @@ def known(demo: Demo) -> uuid.UUID:
     return contact_id
 
 
-@pytest.fixture
-def page(chromium: Any, web: Site, look: str) -> Iterator[Any]:
-    """A page that fails the test for any error on its console or any request elsewhere."""
-    problems: list[str] = []
-    opened = chromium.new_page(**LOOKS[look])
-    opened.set_default_timeout(20_000)
-    opened.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("request", lambda asked: problems.append(asked.url) if not asked.url.startswith(web.url) else None)
-    yield opened
-    opened.close()
-    assert not problems
-
-
-def enter(page: Any, web: Site) -> None:
-    page.goto(f"{web.url}/admin/")
-    page.get_by_label("Email Address").fill(EMAIL)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.get_by_role("heading", name="Today", exact=True).wait_for()
-
-
 @pytest.mark.parametrize("look", LOOKS)
-def test_every_page_is_shown_without_an_error_and_fits(page: Any, web: Site, busy: dict[str, str], look: str) -> None:
+def test_every_page_is_shown_without_an_error_or_barrier_and_fits(
+    page: Any, web: Site, busy: dict[str, str], look: str
+) -> None:
     enter(page, web)
+    wrong: list[str] = []
     for name, path in busy.items():
         page.goto(f"{web.url}/admin{path}")
         assert page.locator("h1").count() == 1, name
         wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wider <= 0, f"{name} is {wider} px wider than the screen"
-        if PICTURES:
-            page.wait_for_load_state("networkidle")
-            page.screenshot(path=f"{PICTURES}/{name.replace(' ', '-')}-{look}.png", full_page=True)
+        wrong += [f"{name}: {fault}" for fault in axe.faults(page)]
+        picture(page, f"{name}-{look}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("look", ["light"])
-def test_a_canary_is_tried_by_keyboard(page: Any, web: Site, busy: dict[str, str], look: str) -> None:
+def test_a_canary_is_tried_by_keyboard(page: Any, web: Site, busy: dict[str, str]) -> None:
     enter(page, web)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"

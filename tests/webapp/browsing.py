@@ -1,0 +1,45 @@
+"""A real browser for tests of pages, and the one who sits at it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.outside import Site
+from tests.webapp.admins import PASSWORD
+
+CHROMIUM = Path("/usr/bin/chromium")
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+]
+EMAIL = "ann@example.test"
+# Where pictures of every page are kept, if somebody wants to look at them.
+PICTURES = os.environ.get("ADMIN_PICTURES")
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
+
+
+def fill_login(page: Any, web: Site, password: str = PASSWORD) -> None:
+    """Send the form of the login."""
+    page.goto(f"{web.url}/admin/login")
+    page.get_by_label("Email Address").fill(EMAIL)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+def enter(page: Any, web: Site) -> None:
+    """Log in, and see the home page."""
+    fill_login(page, web)
+    page.get_by_role("heading", name="Today", exact=True).wait_for()
+
+
+def picture(page: Any, name: str) -> None:
+    """Keep a picture of what is shown, if pictures are wanted."""
+    if PICTURES:
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=f"{PICTURES}/{name.replace(' ', '-')}.png", full_page=True)
