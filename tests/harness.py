@@ -86,6 +86,7 @@ class Program:
         self._argv = [sys.executable, "-m", *argv]
         self._env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
         self.popen: subprocess.Popen[bytes] | None = None
+        self.mark = 0  # where in its log it began this time
 
     @property
     def pid(self) -> int:
@@ -96,7 +97,7 @@ class Program:
     def start(self, until: str = "", timeout: float = 30.0) -> "Program":
         """Start it, and wait for a text in what it says."""
         with self.log.open("ab") as log:
-            mark = log.tell()
+            self.mark = mark = log.tell()
             self.popen = subprocess.Popen(
                 self._argv, cwd=ROOT, env=self._env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
