@@ -4,7 +4,6 @@ That it ends so soon is what is fair: the next pump of this campaign stands behi
 short, none is open while the provider is asked, and nothing grows with the audience.
 """
 
-import asyncio
 import math
 import time
 import uuid
@@ -23,7 +22,7 @@ from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.task import check, until_stored
 from crm_tasks.media.service import uploading
-from crm_tasks.messages.service import pacing, results
+from crm_tasks.messages.service import leaving, pacing, results
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.results import Answered
 from crm_tasks.messages.service.sending import Order
@@ -37,7 +36,7 @@ DRAWS, UNDER_WAY, AT_ONCE, GATHER = 2.0, 400, 100, 0.05
 # Threads for providers that are not asked on the loop.
 _THREADS = 20
 # A broadcast's request may leave so late, in seconds: all are late together, so that none comes too near to the next.
-_LATE, _TRIES = 0.03, 10
+_LATE = 0.03
 
 Ended = tuple[Order, Result | None]
 
@@ -128,13 +127,8 @@ class Pump:
         self._threads.submit(self._in_thread, order)
 
     async def _on_loop(self, order: Order) -> None:
-        assert order.provider.send_async is not None
         try:
-            if order.start.left:
-                await asyncio.sleep(order.start.left)
-            ready = order.start.in_time(_LATE) or await asyncio.to_thread(order.start.wait, late=_LATE, tries=_TRIES)
-            may = ready and self._may_leave()
-            result = await order.provider.send_async(order.sender, order.message) if may else None
+            result = await leaving.leave_on_loop(order, self._may_leave, late=_LATE)
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)
@@ -142,8 +136,7 @@ class Pump:
 
     def _in_thread(self, order: Order) -> None:
         try:
-            may = order.start.wait() and self._may_leave()
-            result = order.provider.send(order.sender, order.message) if may else None
+            result = leaving.leave(order, self._may_leave)
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)

@@ -21,7 +21,7 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record, until_stored
 from crm_tasks.media.service import fetching, uploading
-from crm_tasks.messages.service import attachments, reading, results, sending
+from crm_tasks.messages.service import attachments, leaving, reading, results, sending
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
@@ -115,11 +115,11 @@ def deliver(wanted: uuid.UUID, *, begin: Begin = _begun.ask, also: Also | None =
     order = _begin(wanted, claim, begin)
     if order is None:
         return
-    if not order.start.wait():
-        raise Snooze(timedelta(seconds=1), "its slot was lost, and no other was near", code="slot_lost")
-    if not claim.holds_for(http.longest()):
-        raise Snooze(timedelta(seconds=1), "the lease would not outlast the request", code="short_lease")
-    answered = Answered(order, claim, order.provider.send(order.sender, order.message))
+    result = leaving.leave(order, lambda: claim.holds_for(http.longest()))
+    if result is None:
+        why = "no slot was near, or the lease would not outlast the request"
+        raise Snooze(timedelta(seconds=1), why, code="not_left")
+    answered = Answered(order, claim, result)
     if isinstance(answered.result, Refusal):
         outcome = until_stored(partial(db.retrying, _refused, answered, also))
         results.heard([answered])

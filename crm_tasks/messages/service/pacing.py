@@ -28,7 +28,7 @@ from crm_tasks.workspaces.models import Channel
 # Of the provider's limit: what is left is for the unevenness of the way there.
 USED = 0.965
 # A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
-LATE, _LATE_AT_ONCE, _LATE_PART, _TRIES = 0.012, 0.025, 0.02, 4
+LATE, _LATE_AT_ONCE, _LATE_PART, _TRIES = 0.012, 0.025, 0.02, 20
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
 MARK_AHEAD = 0.1
 # The code of a snooze for its slot.
@@ -86,19 +86,25 @@ class Start:
             late = max(late, _LATE_AT_ONCE)
         return time.monotonic() - self.due <= late
 
-    def wait(self, *, late: float = LATE, tries: int = _TRIES) -> bool:
+    def wait(self, *, late: float = LATE) -> bool:
         """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
+        # Even sleep(0) lets all other threads go first: a slot that is now is used now.
+        if (left := self.left) > 0:
+            time.sleep(left)
+        return self.in_time(late) or self.another(late=late)
+
+    def another(self, *, late: float = LATE) -> bool:
+        """Lose this slot, and take and wait for another; False is none within a second."""
         start = self
-        for _ in range(tries):
-            # Even sleep(0) lets all other threads go first: a slot that is now is used now.
+        for _ in range(_TRIES):
+            pace.give_back(start.slot)
+            (start,) = _starts([self.wish])
+            if not start.slot.reserved:
+                return False
             if (left := start.left) > 0:
                 time.sleep(left)
             if start.in_time(late):
                 return True
-            (again,) = _starts([self.wish])
-            if not again.slot.reserved:
-                return False
-            start = again
         pace.give_back(start.slot)
         return False
 
