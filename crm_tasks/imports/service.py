@@ -298,9 +298,20 @@ def forget_files(session: Session, before: datetime, *, limit: int = 500) -> int
     found = list(session.scalars(query))
     for import_id in found:
         forget_file(session, import_id)
-    if len(found) < limit and (swept := intake.folder().sweep()):
+    if len(found) < limit and (swept := intake.folder().sweep() + _forget_abandoned(session)):
         log.info("import.swept", files=swept)
     return len(found)
+
+
+def _forget_abandoned(session: Session) -> int:
+    """Remove files that were taken in a day ago and never made an import, and return how many that were."""
+    folder = intake.folder()
+    old = folder.old()
+    known = set(session.scalars(sa.select(Import.storage_key).where(Import.storage_key.in_(old))))
+    abandoned = [key for key in old if key not in known]
+    for key in abandoned:
+        folder.delete(key)
+    return len(abandoned)
 
 
 def count_files(session: Session, before: datetime) -> int:

@@ -107,6 +107,15 @@ class Folder:
                     removed += 1
         return removed
 
+    def old(self) -> list[str]:
+        """Return the keys of files that are older than a day: for folders that hold a few."""
+        found = []
+        for place in self._root.glob("??/??/*"):
+            with suppress(OSError):
+                if place.stat().st_mtime < time.time() - STALE:
+                    found.append(place.relative_to(self._root).as_posix())
+        return found
+
     def _write(self, partial: Path, pieces: Iterable[bytes], limit: int) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -138,7 +138,7 @@ def test_other_archives_are_no_workbooks(api: Api) -> None:
 
 
 def test_a_file_over_the_limit_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.api.imports.settings", lambda: Small)
+    monkeypatch.setattr("webapp.uploads.settings", lambda: Small)
     answer = upload(api, PEOPLE * 10)
     assert (answer.status_code, error(answer)["code"]) == (422, "too_large")
     assert upload(api, PEOPLE * 10_000).status_code == 413

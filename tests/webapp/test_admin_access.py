@@ -1,5 +1,6 @@
 """Every page of the admin with every role, and with the ids of another workspace: who is let in, who is not."""
 
+import io
 import uuid
 from collections.abc import Callable
 
@@ -9,6 +10,10 @@ from werkzeug.routing import Rule
 
 from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import JobState
+from crm_tasks.core.types import new_id
+from crm_tasks.imports import preview
+from crm_tasks.imports import service as imports
+from crm_tasks.imports.models import Duplicates
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
 from crm_tasks.workspaces import invitations
@@ -44,6 +49,13 @@ ALLOWED = {
     "change_contact": WORK,
     "note_consent": WORK,
     "erase": MANAGE,
+    "imports": ALL,
+    **dict.fromkeys(("import_form", "upload_import", "map_import", "look_import", "start_import"), BROADCAST),
+    "one_import": ALL,
+    "import_part": ALL,
+    "import_rejects": WORK,
+    "cancel_import": BROADCAST,
+    "undo_import": BROADCAST,
     "campaigns": ALL,
     "campaign": ALL,
     "campaign_part": ALL,
@@ -176,6 +188,15 @@ def test_the_table_of_roles_only_grows_from_viewer_to_owner() -> None:
 SAID = {"allowed": "no", "scope": "all", "medium": "*", "note": "by phone"}
 
 
+def imported(demo: Demo) -> uuid.UUID:
+    """Begin an import."""
+    taken, found = preview.take(io.BytesIO(b"name,phone\nZoe,+14155550123\n"), import_id := new_id())
+    how = {"mapping": None, "region": None, "tags": (), "duplicates": Duplicates.SKIP, "filename": "Other.csv"}
+    new = imports.NewImport(id=import_id, taken=taken, layout=found, actor="t", **how)  # type: ignore[arg-type]
+    with db.transaction() as session:
+        return imports.accept(session, demo.workspace_id, new).id
+
+
 def foreign(other: Demo) -> dict[str, dict[str, str]]:
     """Make one of everything in the other workspace; return the values of each page that is about one."""
     user_id = str(person("bob@example.test", (other.workspace_id, MemberRole.OWNER)))
@@ -194,12 +215,15 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
             session, other.workspace_id, "test", title="Other news", text="t", severity=Severity.INFO
         )
     campaign_id = str(campaign(other))
+    import_id = str(imported(other))
     contact_id = str(customer(other, 1, name="Otherwise"))
     fingerprint = job(job_id).fingerprint or ""
     return {
         **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
         **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
         **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
+        **{page: {"import_id": import_id} for page in ("one_import", "import_part", "import_rejects")},
+        **{page: {"import_id": import_id} for page in ("cancel_import", "undo_import")},
         "campaign_action": {"campaign_id": campaign_id, "action": "start"},
         **{page: {"fingerprint": fingerprint} for page in ("dead_group", "discard_group")},
         **{page: {"job_id": str(job_id)} for page in ("job", "dead_letter", "edit_dead_letter")},
@@ -257,7 +281,7 @@ def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, d
 
 TABLES = (
     *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications"),
-    *("contacts", "identities", "suppressions", "consent_events", "erasures"),
+    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports"),
 )
 
 

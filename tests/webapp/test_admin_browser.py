@@ -1,23 +1,18 @@
 """The admin in a real browser: light, dark and on a phone; by keyboard; without an error or a request elsewhere."""
 
-import uuid
 from typing import Any
 
 import pytest
 
-from crm_tasks.contacts import suppression
-from crm_tasks.contacts.models import AttributeType, SuppressionScope
-from crm_tasks.core import db
-from tests import payloads
-from tests.campaigns.audience import attribute, campaign
+from tests.campaigns.audience import campaign
 from tests.core.ledger import execute, job, new
 from tests.fixtures import Demo
-from tests.messages.apply import hear
 from tests.messages.outgoing import post
 from tests.outside import Site
 from tests.webapp import axe
 from tests.webapp.admins import person
 from tests.webapp.browsing import EMAIL, LOOKS, MARKS, enter, picture
+from tests.webapp.customers import customers
 from tests.webapp.dead import dead
 
 pytestmark = MARKS
@@ -39,12 +34,9 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
     execute(
         "INSERT INTO holds (id, scope, reason, actor) VALUES (gen_random_uuid(), 'queue:email', 'new server', 'ann')"
     )
-    contact_id = known(demo)
     return {
         "home": "/",
-        "contacts": "/contacts",
-        "contact": f"/contacts/{contact_id}",
-        "contact form": f"/contacts/{contact_id}/edit",
+        **customers(demo),
         "campaigns": "/campaigns",
         "campaign": f"/campaigns/{campaign(demo)}",
         "new campaign": "/campaigns/new",
@@ -63,21 +55,6 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
         "notifications": "/notifications",
         "me": "/me",
     }
-
-
-def known(demo: Demo) -> uuid.UUID:
-    """Make a contact of whom much is known."""
-    (told,) = hear(demo, payloads.text("Where is my parcel?"))
-    contact_id = told.contact_id
-    attribute(demo, "city")
-    attribute(demo, "orders", AttributeType.NUMBER)
-    kept = '{"city": "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch", "orders": 12}'
-    execute("UPDATE contacts SET attributes = :kept, tags = '{spring,vip}' WHERE id = :id", kept=kept, id=contact_id)
-    with db.transaction() as session:
-        said = {"scope": SuppressionScope.MARKETING, "reason": "keyword", "actor": "customer"}
-        proof = {"message_id": str(told.id), "text": "STOP"}
-        suppression.suppress_contact(session, demo.workspace_id, contact_id, medium="whatsapp", evidence=proof, **said)
-    return contact_id
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -16,6 +16,8 @@ def register(app: Flask) -> None:
         dead_letters,  # noqa: F401
         events,  # noqa: F401
         home,  # noqa: F401
+        import_wizard,  # noqa: F401
+        imports,  # noqa: F401
         jobs,  # noqa: F401
         me,  # noqa: F401
         notifications,  # noqa: F401

@@ -5,20 +5,24 @@ and as what, is read at each request.
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, g, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_security import auth_required, current_user
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from crm_tasks.config import settings
 from crm_tasks.core import db
-from crm_tasks.core.errors import Forbidden
+from crm_tasks.core.errors import Forbidden, Invalid
 from crm_tasks.workspaces import members
 from crm_tasks.workspaces.members import Place
 from crm_tasks.workspaces.roles import Permission, permissions
-from webapp import auditing
+from webapp import auditing, login
 from webapp.admin import blueprint
+from webapp.uploads import ENVELOPE
 
 # Of every page: what it needs in the workspace at hand; None is for everybody who is logged in.
 NEEDS: dict[str, Permission | None] = {
@@ -37,6 +41,17 @@ NEEDS: dict[str, Permission | None] = {
     "change_contact": Permission.EDIT,
     "note_consent": Permission.EDIT,
     "erase": Permission.MANAGE,
+    "imports": Permission.LOOK,
+    "import_form": Permission.BROADCAST,
+    "upload_import": Permission.BROADCAST,
+    "map_import": Permission.BROADCAST,
+    "look_import": Permission.BROADCAST,
+    "start_import": Permission.BROADCAST,
+    "one_import": Permission.LOOK,
+    "import_part": Permission.LOOK,
+    "import_rejects": Permission.PERSONAL,
+    "cancel_import": Permission.BROADCAST,
+    "undo_import": Permission.BROADCAST,
     "campaigns": Permission.LOOK,
     "campaign": Permission.LOOK,
     "campaign_part": Permission.LOOK,
@@ -81,6 +96,11 @@ NEEDS: dict[str, Permission | None] = {
 }
 # Seen by whoever has the link of an invitation.
 PUBLIC = frozenset({"join", "accept"})
+# Forms with a file, and how many bytes they may have. They are exempt from the check of the token that comes first, as
+# that would read them whoever sends them; `auth_required` makes it once it knows who does.
+LARGE: dict[str, Callable[[], int]] = {
+    "upload_import": lambda: settings().import_max_bytes + ENVELOPE,
+}
 # Where operators may look at all workspaces at once, by `?scope=all`.
 WIDE = frozenset(
     {
@@ -94,6 +114,7 @@ WIDE = frozenset(
 NAVIGATION = (
     ("index", "Home"),
     ("contacts", "Contacts"),
+    ("imports", "Imports"),
     ("campaigns", "Campaigns"),
     ("unknown", "Unknown sends"),
     ("dead_letters", "Dead letters"),
@@ -157,6 +178,7 @@ def here() -> Here:
 
 def register(app: Flask) -> None:
     """Check that the table is whole."""
+    login.exempt(app, *(app.view_functions[f"admin.{page}"] for page in LARGE))
     pages = {name.removeprefix("admin.") for name in app.view_functions if name.startswith("admin.")}
     assert pages == NEEDS.keys() | PUBLIC, f"pages and NEEDS differ: {sorted(pages ^ (NEEDS.keys() | PUBLIC))}"
 
@@ -166,6 +188,8 @@ def _guard() -> ResponseReturnValue | None:
     page = _page()
     if page in PUBLIC:
         return None
+    if page in LARGE:
+        request.max_content_length = LARGE[page]()
     if (refused := _signed_in()) is not None:
         # What asks for a part of a page again and again cannot show a login: let it load the page.
         return ("", 401, {"HX-Refresh": "true"}) if request.headers.get("HX-Request") else refused
@@ -181,8 +205,16 @@ def _guard() -> ResponseReturnValue | None:
     return None
 
 
+def _signed_in() -> ResponseReturnValue | None:
+    try:
+        return _authenticated()
+    except RequestEntityTooLarge:
+        text = f"This is more than {request.max_content_length:,} bytes."
+        raise Invalid(text, hint="Send a smaller file, or less text.") from None
+
+
 @auth_required("session")
-def _signed_in() -> None:
+def _authenticated() -> None:
     return None
 
 

@@ -1,26 +1,23 @@
 """`/api/v1/imports`: files of contacts. Look at one, import it, watch, stop it, take it back."""
 
-import csv
-import io
 import uuid
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 import marshmallow as ma
 import orjson
 import sqlalchemy as sa
-from flask import Response, request, stream_with_context
+from flask import Response, request
 from sqlalchemy.orm import Session
 
-from crm_tasks.config import settings
 from crm_tasks.core import idempotency
 from crm_tasks.core.db import now, transaction
-from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.types import new_id
 from crm_tasks.imports import intake, mapping, service
+from crm_tasks.imports import preview as look
 from crm_tasks.imports.models import Import
 from crm_tasks.imports.schemas import ImportFormIn, ImportOut, PreviewOut, by_column, dump_import
-from crm_tasks.imports.table import Layout, layout
+from webapp import rejects as rejected
+from webapp import uploads
 from webapp.api.once import DOCUMENTED
 from webapp.api.paging import Envelope, PageArgs, decode, page
 from webapp.api.reading import Blueprint
@@ -28,10 +25,7 @@ from webapp.auth import caller
 
 blueprint = Blueprint("imports", __name__, description="Files of contacts")
 
-# What a form has besides its file.
-_ENVELOPE = 256 * 1024
 _FILE = {"file": {"type": "string", "format": "binary", "description": "CSV or XLSX"}}
-_REJECTS = ("line", "column", "value", "code", "reason")
 _CSV = {"text/csv": {"schema": {"type": "string"}}}
 
 
@@ -59,8 +53,8 @@ def _form(schema: type[ma.Schema] | None) -> dict[str, Any]:
 @blueprint.doc(**_form(None))
 def preview() -> dict[str, Any]:
     """See how a file would be read, with what its columns seem to be. Nothing of it is kept."""
-    file, _ = _given()
-    taken, found = _taken(file, new_id())
+    file, _ = uploads.contacts_file()
+    taken, found = look.take(file, new_id())
     intake.folder().delete(taken.stored.key)
     return {
         "encoding": taken.encoding,
@@ -80,10 +74,10 @@ def add() -> tuple[dict[str, Any], int]:
 
     Its beginning is looked at first: what can be known to be wrong is said here.
     """
-    file, filename = _given()
+    file, filename = uploads.contacts_file()
     form = Blueprint.ARGUMENTS_PARSER.parse(ImportFormIn, request, location="form")
     import_id = new_id()
-    taken, found = _taken(file, import_id)
+    taken, found = look.take(file, import_id)
     new = service.NewImport(
         id=import_id,
         taken=taken,
@@ -115,28 +109,6 @@ def _accept(new: service.NewImport, fingerprint: bytes) -> tuple[dict[str, Any],
     return body, True
 
 
-def _given() -> tuple[BinaryIO, str | None]:
-    """Return the file of a form, which werkzeug has put on disk, and its name."""
-    request.max_content_length = settings().import_max_bytes + _ENVELOPE
-    given = request.files.get("file")
-    if given is None:
-        remedy = "Send the file as a part of a form (multipart/form-data) that is named file."
-        raise Invalid("There is no file.", fields=[FieldError("file", remedy, "required")])
-    if given.stream.seek(0, 2) > settings().import_max_bytes:
-        raise intake.wrong(f"The file is larger than {settings().import_max_bytes:,} bytes.", "too_large")
-    return given.stream, (given.filename or "")[:240] or None  # type: ignore[return-value]
-
-
-def _taken(file: BinaryIO, import_id: uuid.UUID) -> tuple[intake.Taken, Layout]:
-    taken = intake.take(file, import_id)
-    try:
-        with intake.folder().open(taken.stored.key) as kept:
-            return taken, layout(kept)
-    except BaseException:
-        intake.folder().delete(taken.stored.key)
-        raise
-
-
 @blueprint.route("/imports")
 @blueprint.arguments(PageArgs, location="query")
 @blueprint.alt_response(200, schema=ImportPage)
@@ -163,30 +135,7 @@ def rejects(import_id: uuid.UUID) -> Response:
     """Download the rows that were refused: line, column, value, code and reason."""
     with transaction() as session:
         service.get(session, caller().workspace_id, import_id)
-    answer = Response(stream_with_context(_lines(import_id)), mimetype="text/csv")
-    answer.headers.set("Content-Disposition", "attachment", filename=f"rejects-{import_id}.csv")
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    return answer
-
-
-def _lines(import_id: uuid.UUID) -> Iterator[str]:
-    """Yield the refused lines page by page, each read in a transaction of its own."""
-    yield "\ufeff" + ",".join(_REJECTS) + "\r\n"
-    after = -1
-    while True:
-        with transaction() as session:
-            found = service.rejects(session, import_id, after=after)
-        if not found:
-            return
-        text = io.StringIO()
-        csv.writer(text).writerows([[line, *map(_harmless, rest)] for line, *rest in found])
-        yield text.getvalue()
-        after = found[-1][0]
-
-
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from taking a text for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return rejected.download(import_id)
 
 
 @blueprint.route("/imports/<uuid:import_id>/cancel", methods=["POST"])

@@ -1,0 +1,57 @@
+"""What marketers and agents do with customers, in a real browser: a messy file imported, a conversation answered."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures import Demo
+from tests.imports.messy import messy
+from tests.outside import Site
+from tests.webapp.admins import person
+from tests.webapp.browsing import EMAIL, MARKS, enter, picture
+from tests.webhooks.hooks import work_off
+
+pytestmark = MARKS
+
+
+@pytest.fixture
+def ann(demo: Demo) -> None:
+    """Somebody who may do everything."""
+    person(EMAIL, operator=True)
+
+
+@pytest.mark.parametrize("look", ["light", "phone", "dark"])
+def test_a_messy_file_is_imported_with_the_wizard(page: Any, web: Site, ann: None, tmp_path: Path, look: str) -> None:
+    text, (created, _, skipped, rejected), _ = messy(300, "skip")
+    (tmp_path / "people of the fair.csv").write_text(text)
+    enter(page, web)
+    page.get_by_role("link", name="Imports", exact=True).click()
+    page.get_by_role("link", name="Import a file").click()
+    page.get_by_label("A CSV or Excel").set_input_files(tmp_path / "people of the fair.csv")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("age", exact=True).select_option(label="age as a number")
+    page.get_by_label("since", exact=True).select_option(label="since as a date")
+    page.get_by_label("zone", exact=True).select_option(label="Time zone")
+    page.get_by_label("Country of numbers").fill("DE")
+    page.get_by_text("+49119").first.wait_for()
+    page.get_by_label("Country of numbers").fill("BR")
+    page.get_by_text("+49119").first.wait_for(state="detached")
+    page.get_by_text(f"Of the first 300 rows {300 - rejected} can be kept").wait_for()
+    page.get_by_label("Tags for all of them").fill("fair")
+    picture(page, f"import-map-{look}")
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.get_by_text("Waits for a worker.").wait_for()
+    work_off()
+    # Without anybody touching it the page comes to the result.
+    page.get_by_text("finished").wait_for()
+    figures = page.locator(".h1.mb-0").all_inner_texts()
+    assert figures == ["300", str(created), "0", str(skipped), str(rejected)]
+    with page.expect_download() as download:
+        page.get_by_role("link", name=f"Download all {rejected}").click()
+    lines = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert len(list(csv.DictReader(lines))) == rejected
+    page.get_by_role("link", name="Look at them by their tag").click()
+    page.get_by_role("heading", name="Contacts").wait_for()
+    assert page.locator("tbody tr").count() == 50
