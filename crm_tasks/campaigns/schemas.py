@@ -249,3 +249,9 @@ def dump_difference(row: Any) -> dict[str, Any]:
 def in_currency(millionths: int | None) -> float | None:
     """Return an amount as people write it."""
     return None if millionths is None else round(millionths / MILLION, 6)
+
+
+def in_millionths(body: dict[str, Any]) -> dict[str, Any]:
+    """Return what came in with its budget as it is kept."""
+    amount = body.get("budget")
+    return {**body, "budget": round(amount * MILLION)} if amount is not None else body

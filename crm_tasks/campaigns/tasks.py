@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from crm_tasks.campaigns.models import Campaign
 from crm_tasks.campaigns.pump import Pump
 from crm_tasks.campaigns.service import (
     ending,
@@ -14,7 +15,6 @@ from crm_tasks.campaigns.service import (
     planning,
     rehearsal,
     retrying,
-    states,
     supervising,
     watching,
 )
@@ -103,4 +103,5 @@ def _in_chunks(campaign_id: uuid.UUID, step: Callable[[Session, uuid.UUID], bool
 
 
 def _hand_over(session: Session, campaign_id: uuid.UUID) -> None:
-    planning.ask(session, states.get(session, None, campaign_id))
+    if (campaign := session.get(Campaign, campaign_id)) is not None:
+        planning.ask(session, campaign)

@@ -71,6 +71,11 @@ def render(template: Template, components: Iterable[Any] | None) -> str:
     return shape.rendered(template.components, components or [], named=_is_named(template))
 
 
+def laid(template: Template, components: Iterable[Any] | None) -> shape.Laid:
+    """Return a message of this template as a phone lays it out."""
+    return shape.laid(template.components, components or [], named=_is_named(template))
+
+
 def _against(
     session: Session, channel: Channel, name: str, language: str, template: Template | None
 ) -> DomainError | None:

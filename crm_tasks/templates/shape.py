@@ -6,6 +6,7 @@ any order; types and sub types of components are compared without regard to case
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from crm_tasks.core.errors import FieldError
@@ -79,6 +80,32 @@ def rendered(components: Iterable[Json], given: Iterable[Any], *, named: bool) -
         elif kind == "header" and part.get("format"):
             lines.append(f"[{_word(part['format'])}]")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A message as a phone lays it out; `medium` is what stands above it, such as an image."""
+
+    header: str = ""
+    medium: str = ""
+    body: str = ""
+    footer: str = ""
+    buttons: tuple[str, ...] = ()
+
+
+def laid(components: Iterable[Json], given: Iterable[Any], *, named: bool) -> Laid:
+    """Return a template message as a phone lays it out."""
+    parts = {_word(each.get("type")): each for each in components}
+    parameters = {_word(each.get("type")): _parameters(each) for each in given if isinstance(each, dict)}
+    texts = {
+        kind: _filled(text, parameters.get(kind, []), named)
+        for kind in _ORDER
+        if isinstance(text := parts.get(kind, {}).get("text"), str)
+    }
+    medium = _word(parts.get("header", {}).get("format"))
+    buttons = parts.get("buttons", {}).get("buttons")
+    words = [str(each.get("text") or "") for each in buttons or [] if isinstance(each, dict)]
+    return Laid(**texts, medium="" if medium == "text" else medium, buttons=tuple(filter(None, words)))
 
 
 _ORDER = {"header": 0, "body": 1, "footer": 2}

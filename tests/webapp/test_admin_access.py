@@ -60,6 +60,12 @@ ALLOWED = {
     "campaign": ALL,
     "campaign_part": ALL,
     "campaign_form": BROADCAST,
+    "audience_part": BROADCAST,
+    "message_fields_part": BROADCAST,
+    "preview_part": BROADCAST,
+    "edit_campaign": BROADCAST,
+    "change_campaign": BROADCAST,
+    "delete_campaign": BROADCAST,
     "create_campaign": BROADCAST,
     "campaign_action": BROADCAST,
     "dead_letters": ALL,
@@ -220,6 +226,7 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
     fingerprint = job(job_id).fingerprint or ""
     return {
         **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
+        **{page: {"campaign_id": campaign_id} for page in ("edit_campaign", "change_campaign", "delete_campaign")},
         **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
         **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
         **{page: {"import_id": import_id} for page in ("one_import", "import_part", "import_rejects")},

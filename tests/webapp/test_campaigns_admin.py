@@ -10,21 +10,21 @@ from crm_tasks.campaigns.models import CampaignState
 from crm_tasks.core import db
 from crm_tasks.workspaces import members, users
 from crm_tasks.workspaces.roles import MemberRole
-from tests.campaigns.audience import campaign, found, go_on, people, work_off
+from tests.campaigns.audience import SALE, campaign, found, go_on, people, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.outside import Sandbox
 from tests.prove.healthy import open_account
-from tests.templates.fetched import fetch
+from tests.templates.fetched import fetch, template
 from tests.webapp.test_admin import EMAIL, PASSWORD, log_in, token
 
 NEW = "/admin/campaigns/new"
 FORM = {
     "name": "Spring",
     "type": "template",
-    "template": "spring_sale en_US",
-    "header_values": "{{name|friend}}",
-    "body_values": "20 %",
+    "header-1-from": "name",
+    "header-1": "friend",
+    "body-1": "20 %",
     "audience": "all",
 }
 
@@ -60,10 +60,15 @@ def test_without_the_token_of_the_form_nothing_is_made(ann: FlaskClient) -> None
     assert execute("SELECT count(*) FROM campaigns") == [(0,)]
 
 
+def filled(ann: FlaskClient, shop: Demo, **values: str) -> dict[str, str]:
+    """Return the form as somebody has filled it in."""
+    sale = {"template": str(template("spring_sale").id), "channel_id": str(shop.channel_id)}
+    return {**FORM, **sale, "csrf_token": token(ann, NEW), **values}
+
+
 def create(ann: FlaskClient, shop: Demo, **values: str) -> str:
     """Send the form, and return where it leads."""
-    form = {**FORM, "channel_id": str(shop.channel_id), "csrf_token": token(ann, NEW), **values}
-    answer = ann.post(NEW, data=form)
+    answer = ann.post(NEW, data=filled(ann, shop, **values))
     assert answer.status_code == 302, answer.get_data(as_text=True)
     return answer.location
 
@@ -88,14 +93,40 @@ def test_the_form_creates_and_rehearses_and_the_buttons_start(ann: FlaskClient, 
     assert by == f"user:{EMAIL}"
 
 
-def test_what_is_wrong_is_shown_and_what_was_typed_stays(ann: FlaskClient, shop: Demo) -> None:
-    form = {**FORM, "channel_id": str(shop.channel_id), "csrf_token": token(ann, NEW), "body_values": "{{citty}}"}
-    answer = ann.post(NEW, data=form)
+@pytest.mark.parametrize(
+    ("values", "step", "said"),
+    [
+        ({"body-1": "{{citty}}"}, "what", "There is no attribute &#39;citty&#39;."),
+        ({"body-1": ""}, "what", "Body {{1}}: "),
+        ({"template": ""}, "what", "Template: "),
+        ({"template": "0b0f3a52-0000-4000-8000-000000000000"}, "what", "Template: "),
+        ({"type": "kept"}, "what", "Message: Say what everybody gets."),
+        ({"type": "text", "body": ""}, "what", "Text: "),
+        ({"type": "email", "subject": "Hi", "text": "Hello"}, "what", "sends no email"),
+        ({"channel_id": "0b0f3a52-0000-4000-8000-000000000000"}, "what", "Template: "),
+        ({"channel_id": "nonsense"}, "what", "Channel: "),
+        ({"audience": "tags", "tags": " ,"}, "whom", "Tags: "),
+        ({"audience": "segment_id"}, "whom", "Segment: "),
+        ({"audience": "segment_id", "segment_id": "0b0f3a52-0000-4000-8000-000000000000"}, "whom", "no segment"),
+        ({"audience": "contact_ids", "contact_ids": "Ann"}, "whom", "Contacts: "),
+        ({"name": " "}, "when", "Name: "),
+        ({"start": "at"}, "when", "Start: "),
+        ({"start": "at", "scheduled_for": "soon"}, "when", "Start: "),
+        ({"start": "at", "scheduled_for": "2027-06-01T09:00", "time_zone": "Mars/One"}, "when", "Time zone: "),
+        ({"budget": "much"}, "when", "Budget: "),
+        ({"failure_share": "500"}, "when", "Failures: "),
+        ({"minimum": "1.5"}, "when", "Judge by: "),
+    ],
+)
+def test_what_is_wrong_is_shown_at_its_step_and_what_was_typed_stays(
+    ann: FlaskClient, shop: Demo, values: dict[str, str], step: str, said: str
+) -> None:
+    answer = ann.post(NEW, data=filled(ann, shop, **values))
     text = answer.get_data(as_text=True)
-    assert answer.status_code == 422
-    assert "There is no attribute &#39;citty&#39;." in text
-    assert "{{citty}}" in text
-    assert 'value="Spring"' in text
+    assert (answer.status_code, f'name="at" value="{step}"' in text) == (422, True)
+    assert said in text.partition('role="alert"')[2].partition("</div>")[0]
+    assert "Spring" in text or "name" in values
+    assert execute("SELECT count(*) FROM campaigns") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +134,7 @@ def test_what_is_wrong_is_shown_and_what_was_typed_stays(ann: FlaskClient, shop:
     [
         ({"audience": "tags", "tags": "VIP, spring"}, {"tags": ["VIP", "spring"]}),
         ({"type": "text", "body": "Hello"}, {"all": True}),
-        ({"scheduled_for": "2027-06-01T09:00", "time_zone": "Europe/Berlin"}, {"all": True}),
+        ({"start": "at", "scheduled_for": "2027-06-01T09:00", "time_zone": "Europe/Berlin"}, {"all": True}),
     ],
 )
 def test_the_form_says_what_the_api_says(
@@ -113,6 +144,129 @@ def test_the_form_says_what_the_api_says(
     made = found(uuid.UUID(page.rpartition("/")[2]))
     assert made.audience == kept
     assert made.state is (CampaignState.SCHEDULED if "scheduled_for" in values else CampaignState.DRAFT)
+
+
+def test_the_form_writes_the_message_that_the_api_would(ann: FlaskClient, shop: Demo) -> None:
+    made = found(uuid.UUID(create(ann, shop, budget="12.5", failure_share="10").rpartition("/")[2]))
+    assert made.message == SALE
+    assert (made.budget, made.guards["failure_share"], made.guards["minimum"]) == (12_500_000, 0.1, 100)
+
+
+def test_each_step_is_checked_before_the_next_and_none_before_going_back(ann: FlaskClient, shop: Demo) -> None:
+    form = filled(ann, shop, at="whom", audience="tags", tags="", template="")
+    assert ann.post(NEW, data={**form, "go": "what"}).status_code == 422
+    answer = ann.post(NEW, data={**form, "tags": "vip", "go": "what"})
+    assert (answer.status_code, 'name="at" value="what"' in answer.get_data(as_text=True)) == (200, True)
+    assert ann.post(NEW, data={**form, "at": "what", "go": "when"}).status_code == 422
+    back = ann.post(NEW, data={**form, "at": "what", "go": "whom"})
+    assert (back.status_code, 'name="at" value="whom"' in back.get_data(as_text=True)) == (200, True)
+
+
+def test_the_number_of_people_is_shown_and_some_of_them(ann: FlaskClient, shop: Demo, other: Demo) -> None:
+    people(shop, 6)
+    people(other, 2)
+    form = filled(ann, shop)
+    page = ann.post("/admin/campaigns/audience", data=form).get_data(as_text=True)
+    assert 'id="meant">6<' in page
+    assert "Person 0" in page
+    assert "and 1 more" in page
+    nobody = {**form, "audience": "tags", "tags": "vip"}
+    assert "Nobody is meant" in ann.post("/admin/campaigns/audience", data=nobody).get_data(as_text=True)
+    wrong = {**form, "audience": "segment_id", "segment_id": "x"}
+    assert "Segment: " in ann.post("/admin/campaigns/audience", data=wrong).get_data(as_text=True)
+
+
+def test_the_preview_is_what_a_person_of_the_audience_would_see(ann: FlaskClient, shop: Demo) -> None:
+    first, second = people(shop, 2)
+    form = filled(ann, shop)
+    page = ann.post("/admin/campaigns/preview", data=form).get_data(as_text=True)
+    assert "Spring is here, Person 0!" in page
+    assert "20 %" in page
+    assert str(first) in page
+    assert "Person 1" in ann.post("/admin/campaigns/preview", data={**form, "after": str(first)}).get_data(as_text=True)
+    again = ann.post("/admin/campaigns/preview", data={**form, "after": str(second)}).get_data(as_text=True)
+    assert "Person 0" in again
+    bold = {**form, "type": "text", "body": "*Now* <b>only</b> {{name}}"}
+    shown = ann.post("/admin/campaigns/preview", data=bold).get_data(as_text=True)
+    assert "<strong>Now</strong> &lt;b&gt;only&lt;/b&gt; Person 0" in shown
+    lacks = ann.post("/admin/campaigns/preview", data={**form, "body-1-from": "email", "body-1": ""})
+    assert "No email is known of this person" in lacks.get_data(as_text=True)
+    nobody = ann.post("/admin/campaigns/preview", data={**form, "audience": "tags", "tags": "vip"})
+    assert "Spring is here, friend!" in nobody.get_data(as_text=True)
+
+
+def test_the_fields_are_those_of_the_template(ann: FlaskClient, shop: Demo) -> None:
+    form = filled(ann, shop, template=str(template("order_photo").id))
+    page = ann.post("/admin/campaigns/fields", data=form).get_data(as_text=True)
+    for label in ("Header: image, by its address", "Body {{1}}", "Body {{2}}", "End of the button"):
+        assert label in page
+    assert "paused" not in page.lower()
+
+
+def test_a_template_with_everything_is_written_and_read_again(ann: FlaskClient, shop: Demo) -> None:
+    values = {
+        "template": str(template("order_photo").id),
+        "header": "https://shop.example.test/a.jpg",
+        "body-1": "A-1",
+        "body-2-from": "name",
+        "body-2": "you",
+        "button-0": "A-1",
+    }
+    page = create(ann, shop, **values)
+    text = ann.get(f"{page}/edit").get_data(as_text=True)
+    for name, value in values.items():
+        assert value in text, name
+    assert "The message as the API wrote it" not in text
+
+
+def test_a_draft_is_changed_and_rehearsed_anew(ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 3, tags=["vip"])
+    page = create(ann, shop)
+    work_off()
+    text = ann.get(f"{page}/edit").get_data(as_text=True)
+    assert 'value="Spring"' in text
+    mine = uuid.UUID(page.rpartition("/")[2])
+    assert ann.post(f"{page}/edit", data=filled(ann, shop, name="Summer")).status_code == 302
+    assert (found(mine).name, found(mine).rehearsal is not None) == ("Summer", True)
+    changed = filled(ann, shop, name="Summer", audience="tags", tags="vip", **{"body-1": "30 %"})
+    assert ann.post(f"{page}/edit", data=changed).status_code == 302
+    assert (found(mine).audience, found(mine).rehearsal) == ({"tags": ["vip"]}, None)
+    work_off()
+    assert "30 %" in ann.get(page).get_data(as_text=True)
+
+
+def test_what_the_form_cannot_show_stays_as_the_api_wrote_it(ann: FlaskClient, shop: Demo) -> None:
+    picture = {"type": "image", "image": {"link": "https://shop.example.test/a.jpg", "caption": "Hello {{name}}"}}
+    mine = campaign(shop, picture)
+    page = f"/admin/campaigns/{mine}/edit"
+    assert "The message as the API wrote it" in ann.get(page).get_data(as_text=True)
+    form = filled(ann, shop, type="kept", was_kept="1", name="Picture")
+    assert ann.post(page, data=form).status_code == 302
+    assert (found(mine).name, found(mine).message["image"]) == ("Picture", picture["image"])
+
+
+def test_of_one_that_runs_only_name_budget_and_guards_are_changed(ann: FlaskClient, shop: Demo) -> None:
+    mine = campaign(shop)
+    page = f"/admin/campaigns/{mine}"
+    press(ann, page, "start")
+    text = ann.get(f"{page}/edit").get_data(as_text=True)
+    assert "What may still change" in text
+    form = filled(ann, shop, name="Later", budget="3", audience="tags", tags="vip")
+    assert ann.post(f"{page}/edit", data=form).status_code == 302
+    assert (found(mine).name, found(mine).budget, found(mine).audience) == ("Later", 3_000_000, {"all": True})
+    assert ann.post(f"{page}/delete", data={"csrf_token": token(ann, page)}).status_code == 409
+
+
+def test_a_draft_is_deleted_with_its_plan(ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 3)
+    page = create(ann, shop, start="at", scheduled_for="2027-06-01T09:00", time_zone="Europe/Berlin")
+    work_off()
+    assert ann.post(f"{page}/delete", data={"csrf_token": token(ann, page)}).location == "/admin/campaigns"
+    assert ann.get(page).status_code == 404
+    assert execute("SELECT count(*) FROM recipients") == [(0,)]
+    execute("UPDATE jobs SET run_at = crm_now() WHERE state = 'queued'")
+    work_off()
+    assert execute("SELECT count(*) FROM jobs WHERE state = 'dead'") == [(0,)]
 
 
 def test_buttons_pause_resume_and_cancel_and_refuse_in_words(ann: FlaskClient, shop: Demo) -> None:

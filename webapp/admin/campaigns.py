@@ -1,24 +1,17 @@
 """Campaigns for people: a form that writes one, and a page that rehearses, starts, stops it and shows how it goes."""
 
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
-import marshmallow as ma
-import sqlalchemy as sa
-from flask import redirect, render_template, request, url_for
+from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from crm_tasks.campaigns.models import BEFORE, TRANSITIONS, Campaign, CampaignState
-from crm_tasks.campaigns.schemas import CampaignIn, dump_stats
+from crm_tasks.campaigns.schemas import dump_stats
 from crm_tasks.campaigns.service import drafting, lifecycle, progress, rehearsal, retrying, states
-from crm_tasks.contacts.models import Segment
 from crm_tasks.core import db
 from crm_tasks.core.errors import DomainError, NotFound
-from crm_tasks.templates.models import APPROVED, Template
-from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
-from crm_tasks.workspaces.policies import field_errors
 from webapp.admin import blueprint
 from webapp.admin.access import here
 
@@ -42,29 +35,6 @@ def campaigns() -> str:
         return render_template(
             "admin/campaigns.html", campaigns=drafting.listed(session, here().workspace_id, limit=SHOWN)
         )
-
-
-@blueprint.get("/campaigns/new")
-def campaign_form() -> str:
-    """Show the form for a new campaign."""
-    return _form({}, [])
-
-
-@blueprint.post("/campaigns/new")
-def create_campaign() -> ResponseReturnValue:
-    """Write a campaign and rehearse it; what is wrong is shown in the form."""
-    form = request.form
-    try:
-        values = CampaignIn().load(_as_json(form))
-        with db.transaction() as session:
-            campaign = drafting.create(session, here().workspace_id, drafting.NewCampaign(**values), actor=here().actor)
-            if campaign.state in BEFORE:
-                rehearsal.ask(session, campaign.workspace_id, campaign.id, actor=here().actor)
-    except ma.ValidationError as error:
-        return _form(form, [f"{each.field}: {each.message}" for each in field_errors(error.normalized_messages())]), 422
-    except DomainError as error:
-        return _form(form, [error.message, *(f"{each.field}: {each.message}" for each in error.fields)]), 422
-    return redirect(url_for("admin.campaign", campaign_id=campaign.id))
 
 
 @blueprint.get("/campaigns/<uuid:campaign_id>")
@@ -97,58 +67,6 @@ def campaign_action(campaign_id: uuid.UUID, action: str) -> ResponseReturnValue:
             "admin/campaign.html", problem=f"{error.message} {error.hint}", **_found(campaign_id)
         ), 409
     return redirect(url_for("admin.campaign", campaign_id=campaign_id))
-
-
-def _as_json(form: Mapping[str, str]) -> dict[str, Any]:
-    """Return a form as the API would be asked."""
-    given = {name: value.strip() for name, value in form.items() if value.strip()}
-    asked: dict[str, Any] = {name: given[name] for name in ("name", "channel_id", "time_zone") if name in given}
-    asked["message"], asked["audience"] = _message(given), _audience(given)
-    if "scheduled_for" in given:
-        asked["scheduled_for"] = given["scheduled_for"]
-    return asked
-
-
-def _message(given: Mapping[str, str]) -> dict[str, Any]:
-    if given.get("type") == "text":
-        return {"type": "text", "text": {"body": given.get("body", "")}}
-    if given.get("type") == "email":
-        return {"type": "email", "email": {"subject": given.get("subject", ""), "text": given.get("mail", "")}}
-    name, _, language = given.get("template", "").partition(" ")
-    parts = (("header", given.get("header_values", "")), ("body", given.get("body_values", "")))
-    components = [
-        {"type": kind, "parameters": [{"type": "text", "text": line.strip()} for line in lines.splitlines()]}
-        for kind, lines in parts
-        if lines
-    ]
-    template = {"name": name, "language": {"code": language.strip() or "en_US"}, "components": components}
-    return {"type": "template", "template": template}
-
-
-def _audience(given: Mapping[str, str]) -> dict[str, Any]:
-    kind = given.get("audience")
-    if kind == "tags":
-        return {"tags": [tag.strip() for tag in given.get("tags", "").split(",") if tag.strip()]}
-    if kind == "segment_id":
-        return {"segment_id": given.get("segment_id", "")}
-    return {"all": True} if kind == "all" else {}
-
-
-def _form(given: Mapping[str, str], problems: list[str]) -> str:
-    with db.transaction() as session:
-        workspace_id = here().workspace_id
-        templates = sa.select(Template.name, Template.language).where(
-            Template.status == APPROVED, Template.workspace_id == workspace_id
-        )
-        segments = sa.select(Segment.id, Segment.name).where(Segment.workspace_id == workspace_id)
-        return render_template(
-            "admin/campaign_new.html",
-            given=given,
-            problems=problems,
-            channels=workspaces.channels(session, workspace_id),
-            templates=session.execute(templates.distinct().order_by(Template.name, Template.language).limit(500)).all(),
-            segments=session.execute(segments.order_by(Segment.name).limit(500)).all(),
-        )
 
 
 def _found(campaign_id: uuid.UUID) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """How pages show things: lengths of time, numbers, moments in the zone of who looks."""
 
+import re
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask, g
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 
 def register(app: Flask) -> None:
     """Add the filters."""
-    for show in (ago, count, moment, told):
+    for show in (ago, count, moment, told, whatsapp):
         app.add_template_filter(show)
 
 
@@ -45,6 +46,17 @@ def moment(at: datetime | None) -> Markup | str:
 def told(at: str | None) -> Markup | str:
     """Return a moment that was kept as text, as `moment` does."""
     return moment(datetime.fromisoformat(at)) if at else ""
+
+
+_MARKS = (("strong", r"\*"), ("em", "_"), ("s", "~"))
+
+
+def whatsapp(text: str) -> Markup:
+    """Return a text as WhatsApp shows it: *bold*, _italic_ and ~struck~ words."""
+    shown = str(escape(text))
+    for tag, mark in _MARKS:
+        shown = re.sub(rf"(?<!\w){mark}(?=\S)([^\n]*?\S){mark}(?!\w)", rf"<{tag}>\1</{tag}>", shown)
+    return Markup(shown)  # noqa: S704  escaped above, and only these tags are put in
 
 
 def zone() -> ZoneInfo:

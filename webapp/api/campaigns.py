@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.models import Campaign, CampaignState
 from crm_tasks.campaigns.schemas import (
-    MILLION,
     CampaignChange,
     CampaignIn,
     CampaignOut,
@@ -21,6 +20,7 @@ from crm_tasks.campaigns.schemas import (
     dump_difference,
     dump_recipient,
     dump_stats,
+    in_millionths,
 )
 from crm_tasks.campaigns.service import drafting, lifecycle, progress, recipients, rehearsal, retrying, states, trial
 from crm_tasks.campaigns.service.progress import STATES
@@ -88,7 +88,7 @@ class RecipientArgs(PageArgs):
 def create(body: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Write a campaign. Without `scheduled_for` it is a draft, and starts when it is started."""
     me = caller()
-    new = drafting.NewCampaign(**_in_millionths(body))
+    new = drafting.NewCampaign(**in_millionths(body))
     return once(lambda session: _shown(session, drafting.create(session, me.workspace_id, new, actor=me.name)), 201)
 
 
@@ -125,8 +125,18 @@ def change(body: dict[str, Any], campaign_id: uuid.UUID) -> dict[str, Any]:
     """Change a campaign. Its message, audience and time only before it starts; name, guards and budget at any time."""
     me = caller()
     with transaction() as session:
-        values = _in_millionths(body)
+        values = in_millionths(body)
         return _shown(session, drafting.change(session, me.workspace_id, campaign_id, values, actor=me.name))
+
+
+@blueprint.route("/campaigns/<uuid:campaign_id>", methods=["DELETE"])
+@blueprint.alt_response(204, description="It is gone, with its plan")
+def delete(campaign_id: uuid.UUID) -> tuple[str, int]:
+    """Throw away a campaign that has not started; one that has is history, and can be cancelled."""
+    me = caller()
+    with transaction() as session:
+        drafting.delete(session, me.workspace_id, campaign_id, actor=me.name)
+    return "", 204
 
 
 @blueprint.route("/campaigns/<uuid:campaign_id>/rehearse", methods=["POST"])
@@ -233,8 +243,3 @@ def _act(action: str, campaign_id: uuid.UUID) -> dict[str, Any]:
 
 def _shown(session: Session, campaign: Campaign, job_id: uuid.UUID | None = None) -> dict[str, Any]:
     return dump_stats(campaign, progress.shown(session, campaign), rehearsal.samples(session, campaign), job_id=job_id)
-
-
-def _in_millionths(body: dict[str, Any]) -> dict[str, Any]:
-    amount = body.get("budget")
-    return {**body, "budget": round(amount * MILLION)} if amount is not None else body

@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import BEFORE, Campaign, CampaignState
+from crm_tasks.campaigns.models import BEFORE, Campaign, CampaignState, Recipient
 from crm_tasks.campaigns.service import composing, lifecycle, planning, states
 from crm_tasks.campaigns.service.guards import GUARDS
 from crm_tasks.contacts import audience
@@ -106,6 +106,21 @@ def change(
     session.flush()
     log.info("campaign.changed", campaign_id=str(campaign.id), actor=actor, fields=sorted(values))
     return campaign
+
+
+def delete(session: Session, workspace_id: uuid.UUID, campaign_id: uuid.UUID, *, actor: str) -> None:
+    """Throw away a campaign that has not started, with its plan.
+
+    Raises:
+        NotFound: no such campaign here. Conflict: it has started, or it was cancelled: it is history.
+    """
+    campaign = states.get(session, workspace_id, campaign_id, lock=True)
+    if campaign.state not in BEFORE:
+        raise states.conflict(campaign, "only one that has not started can be deleted")
+    session.execute(sa.delete(Recipient).where(Recipient.campaign_id == campaign.id))
+    session.delete(campaign)
+    session.flush()
+    log.info("campaign.deleted", campaign_id=str(campaign_id), actor=actor)
 
 
 def listed(

@@ -37,9 +37,9 @@ def start(session: Session, workspace_id: uuid.UUID | None, campaign_id: uuid.UU
 
 
 def start_due(session: Session, campaign_id: uuid.UUID) -> bool:
-    """Start a campaign whose time has come; False if it was started, moved or cancelled meanwhile."""
-    campaign = states.get(session, None, campaign_id, lock=True)
-    if campaign.state is not CampaignState.SCHEDULED:
+    """Start a campaign whose time has come; False if it was started, moved, cancelled or deleted meanwhile."""
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is None or campaign.state is not CampaignState.SCHEDULED:
         return False
     if not _is_due(session, campaign):
         ask_start(session, campaign)
