@@ -12,7 +12,7 @@ from crm_tasks.core import log
 from crm_tasks.core.queues import POLICIES, Queue
 
 # One module of tasks per room; importing the app imports none of them.
-ROOMS = ("messages", "campaigns", "email", "ai", "analytics", "notifications", "webhooks", "imports")
+ROOMS = ("messages", "campaigns", "email", "ai", "analytics", "notifications", "webhooks", "imports", "exports")
 # What a room does beside its main business.
 MORE_TASKS = ("crm_tasks.imports.bulk_tasks",)
 

@@ -87,6 +87,10 @@ class Settings:
     import_max_bytes: int
     import_days: int
 
+    export_path: Path
+    export_days: int
+    export_link_hours: int
+
     ai_base_url: str
     ai_api_key: str = field(repr=False)
     ai_model: str
@@ -228,6 +232,9 @@ def _values(env: Env, home: Path) -> dict:
         "import_path": Path(env.str("IMPORT_PATH", "") or home / "imports").expanduser().resolve(),
         "import_max_bytes": env.int("IMPORT_MAX_BYTES", 200 * 1024 * 1024, validate=check.Range(1024)),
         "import_days": env.int("IMPORT_DAYS", 30, validate=check.Range(1)),
+        "export_path": Path(env.str("EXPORT_PATH", "") or home / "exports").expanduser().resolve(),
+        "export_days": env.int("EXPORT_DAYS", 7, validate=check.Range(1)),
+        "export_link_hours": env.int("EXPORT_LINK_HOURS", 24, validate=check.Range(1)),
         "ai_base_url": env.str("AI_BASE_URL", "https://api.openai.com/v1", validate=some),
         "ai_api_key": env.str("AI_API_KEY", ""),
         "ai_model": env.str("AI_MODEL", "gpt-5-mini", validate=some),

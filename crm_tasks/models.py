@@ -7,6 +7,7 @@ from crm_tasks.core.db import Base
 from crm_tasks.core.jobs import model as jobs
 from crm_tasks.core.pace import learned as pace
 from crm_tasks.email import models as email
+from crm_tasks.exports import models as exports
 from crm_tasks.imports import bulk_models as bulk
 from crm_tasks.imports import models as imports
 from crm_tasks.media import models as media
@@ -22,6 +23,7 @@ __all__ = [
     "campaigns",
     "contacts",
     "email",
+    "exports",
     "idempotency",
     "imports",
     "jobs",

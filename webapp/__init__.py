@@ -10,7 +10,7 @@ import crm_tasks.celery
 from crm_tasks.config import settings
 from crm_tasks.core import log
 from crm_tasks.core.jobs import registry
-from webapp import admin, api, auditing, errors, headers, health, home, inbound, login, unsubscribe
+from webapp import admin, api, auditing, downloads, errors, headers, health, home, inbound, login, unsubscribe
 
 
 def create_app() -> Flask:
@@ -24,7 +24,7 @@ def create_app() -> Flask:
     auditing.register(app)
     api.register(app)  # before the login, which would read a body before anybody has shown a key
     login.register(app)
-    for room in (health, home, admin, unsubscribe):
+    for room in (health, home, admin, unsubscribe, downloads):
         room.register(app)
     errors.register(app)  # last: what a library registered for itself gives way
     login.exempt(app, *api.BLUEPRINTS, unsubscribe.blueprint)

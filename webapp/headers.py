@@ -30,7 +30,7 @@ _HEADERS = {
 # Only said over https, where browsers believe it: a year without plain http.
 _HTTPS_ONLY = "max-age=31536000"
 # What is behind these lets whoever has it act for a person.
-_LINKS = ("/u/", "/admin/join/")
+_LINKS = ("/u/", "/d/", "/admin/join/")
 # Asked by machines every few seconds: a line for each would hide all others. Webhooks are counted instead.
 _QUIET = ("/health", "/live", "/metrics", "/static/", "/api/v1/queues/")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from flask import Response, stream_with_context
 
 from crm_tasks.core.db import transaction
+from crm_tasks.core.text import harmless
 from crm_tasks.imports import service
 
 _COLUMNS = ("line", "column", "value", "code", "reason")
@@ -31,11 +32,6 @@ def _lines(import_id: uuid.UUID) -> Iterator[str]:
         if not found:
             return
         text = io.StringIO()
-        csv.writer(text).writerows([[line, *map(_harmless, rest)] for line, *rest in found])
+        csv.writer(text).writerows([[line, *map(harmless, rest)] for line, *rest in found])
         yield text.getvalue()
         after = found[-1][0]
-
-
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from taking a text for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

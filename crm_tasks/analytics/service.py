@@ -21,6 +21,8 @@ from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.jobs.model import Job, JobMinute, JobState, Process
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.types import id_floor
+from crm_tasks.exports import service as exports
+from crm_tasks.exports.models import Export
 from crm_tasks.imports import service as imports
 from crm_tasks.imports.models import Import, ImportChange, ImportReject
 from crm_tasks.media.models import Media
@@ -69,6 +71,8 @@ def clean_ups() -> list[CleanUp]:
         _rows("what imports have changed", ImportChange, undo, lambda at: ImportChange.import_id < id_floor(at)),
         CleanUp("files of imports", undo, imports.forget_files, imports.count_files),
         _rows("imports", Import, history, _older(Import)),
+        CleanUp("files of exports", timedelta(days=config.export_days), exports.forget_files, exports.count_files),
+        _rows("exports", Export, history, _over_and_older),
         CleanUp("events of webhooks", config.cleanup_retention, webhooks.forget, partial(_count, Event, _older(Event))),
         CleanUp("minutes of old days", rollup.MINUTES_LIVE, lambda session, _: rollup.fold_day(session), _unfolded),
         _rows("old days", JobMinute, history, lambda at: JobMinute.minute < at),
@@ -151,6 +155,10 @@ def _kept_long_enough(moment: datetime) -> sa.ColumnElement[bool]:
 def _older(model: type[Any]) -> Callable[[datetime], sa.ColumnElement[bool]]:
     """Return the condition that a row was made before a moment, by its id."""
     return lambda moment: model.id < id_floor(moment)
+
+
+def _over_and_older(moment: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(Export.id < id_floor(moment), Export.finished_at.is_not(None), Export.storage_key.is_(None))
 
 
 def _silent(_: datetime) -> sa.ColumnElement[bool]:

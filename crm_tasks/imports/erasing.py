@@ -43,7 +43,6 @@ _AT_ONCE = {
 _NOWHERE = {
     "redis": "holds ids and figures only, nothing of people",
     "logs": "hold ids only, nothing of people",
-    "exports": "none are kept",
 }
 
 

@@ -18,7 +18,7 @@ from crm_tasks.core.jobs import repair
 from crm_tasks.imports import traces
 from crm_tasks.imports.traces import FIRST, Counts, Pages, Subject, Trace, by, run, trace
 from crm_tasks.media.models import Media
-from crm_tasks.providers.storage import storage
+from crm_tasks.providers.storage import exports, storage
 
 _SOON = timedelta(seconds=5)
 _WHO, _WHY = "an erasure", "the person is erased"
@@ -175,6 +175,29 @@ _CONTACT = """
 """
 
 
+# Any of them may hold the person; what is being made now may have read the person a moment ago.
+_EXPORTS = """
+    UPDATE exports SET state = 'removed', storage_key = NULL, reason_code = 'person_erased',
+        reason = 'A person who may be in it was erased. Export again.'
+    WHERE workspace_id = :workspace_id AND storage_key IS NOT NULL RETURNING id
+"""
+_BEING_MADE = """
+    SELECT job_id FROM exports WHERE workspace_id = :workspace_id AND state IN ('queued', 'running')
+        AND job_id IS NOT NULL
+"""
+
+
+def _exports(session: Session, who: Subject, _after: Any) -> tuple[Counts, Any]:
+    """Delete what was exported and stop what is being exported: the person is in no other store any more."""
+    for job_id in run(session, _BEING_MADE, who.binds()).scalars().all():
+        with suppress(Conflict):  # it has just ended
+            repair.cancel(session, job_id, actor=_WHO, reason=_WHY)
+    removed = run(session, _EXPORTS, who.binds()).scalars().all()
+    for export_id in removed:
+        exports().forget(export_id)
+    return {"exports": len(removed)}, None
+
+
 def _rest(session: Session, who: Subject, _after: Any) -> tuple[Counts, Any]:
     """Take out what somebody wrote who had found the person just before."""
     run(session, _CONTACT, who.binds())
@@ -231,4 +254,5 @@ TRACES: tuple[Trace, ...] = (
     ),
     Trace({"import_changes": "what imports had changed is deleted, so that no undo brings it back"}, _rest),
     Trace({"messages": ""}, _messages),
+    Trace({"exports": "the files of this workspace are deleted, and what is being exported is stopped"}, _exports),
 )

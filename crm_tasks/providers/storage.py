@@ -6,6 +6,7 @@ Another store, such as one that speaks S3, has the same four functions.
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterable
@@ -97,13 +98,25 @@ class Folder:
         """See `Storage`."""
         return self._place(key).is_file()
 
+    def workplace(self, name: uuid.UUID) -> Path:
+        """Return a new folder for a file that is being made under this name; `forget` and `sweep` remove it."""
+        return self._folder(self._root / "partial" / f"{name}-{uuid.uuid4().hex}")
+
+    def forget(self, name: uuid.UUID, *, but: str = "") -> None:
+        """Remove whatever there is of this name, made or half made, except the file of one key."""
+        for folder in (self._root / "partial").glob(f"{name}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in self._root.glob(f"*/*/*-{name}"):
+            if file != self._root / but:
+                file.unlink(missing_ok=True)
+
     def sweep(self) -> int:
         """Remove what killed processes left half written a day ago, and return how many files that were."""
         removed = 0
         for partial in (self._root / "partial").glob("*"):
             with suppress(OSError):
                 if partial.stat().st_mtime < time.time() - STALE:
-                    partial.unlink()
+                    shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
                     removed += 1
         return removed
 
@@ -142,3 +155,8 @@ class Folder:
 def storage() -> Folder:
     """Return the store of this system."""
     return Folder(settings().media_path)
+
+
+def exports() -> Folder:
+    """Return the store of files that people export."""
+    return Folder(settings().export_path)

@@ -20,6 +20,7 @@ class EventType(StrEnum):
     CAMPAIGN_FINISHED = "campaign.finished"
     CONTACT_OPTED_OUT = "contact.opted_out"
     IMPORT_FINISHED = "import.finished"
+    EXPORT_FINISHED = "export.finished"
     TEMPLATE_UPDATED = "template.updated"
     CHANNEL_STOPPED = "channel.stopped"
     WEBHOOK_TEST = "webhook.test"

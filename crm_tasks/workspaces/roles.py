@@ -20,6 +20,7 @@ class Permission(StrEnum):
     PERSONAL = "personal"  # see what is about single customers
     EDIT = "edit"  # change what is kept of single customers
     ACKNOWLEDGE = "acknowledge"  # mark notifications as read, for everybody
+    EXPORT = "export"  # take data out, of many customers at once
     BROADCAST = "broadcast"  # write, start and stop campaigns; whom they reach: segments, imports, many at once
     ANSWER = "answer"  # write single messages, and decide about them
     REPAIR = "repair"  # retry, discard, cancel, hold
@@ -32,18 +33,18 @@ class Permission(StrEnum):
 OPERATOR = "operator"
 
 _WORK = {Permission.LOOK, Permission.PERSONAL, Permission.EDIT, Permission.ACKNOWLEDGE}
-_ADMIN = {*_WORK, Permission.BROADCAST, Permission.ANSWER, Permission.REPAIR, Permission.MANAGE}
+_ADMIN = {*_WORK, Permission.EXPORT, Permission.BROADCAST, Permission.ANSWER, Permission.REPAIR, Permission.MANAGE}
 PERMISSIONS: dict[MemberRole, frozenset[Permission]] = {
     MemberRole.OWNER: frozenset({*_ADMIN, Permission.OWN}),
     MemberRole.ADMIN: frozenset(_ADMIN),
-    MemberRole.MARKETER: frozenset({*_WORK, Permission.BROADCAST}),
+    MemberRole.MARKETER: frozenset({*_WORK, Permission.EXPORT, Permission.BROADCAST}),
     MemberRole.AGENT: frozenset({*_WORK, Permission.ANSWER}),
     MemberRole.VIEWER: frozenset({Permission.LOOK}),
 }
 DESCRIPTIONS: dict[MemberRole, str] = {
     MemberRole.OWNER: "May do everything here, and name other owners",
     MemberRole.ADMIN: "May do everything here but change owners",
-    MemberRole.MARKETER: "Imports contacts, makes segments, writes, starts and stops campaigns",
+    MemberRole.MARKETER: "Imports and exports contacts, makes segments, writes, starts and stops campaigns",
     MemberRole.AGENT: "Sees customers, answers them and decides about their messages",
     MemberRole.VIEWER: "Looks, and sees nothing about single customers",
 }

@@ -11,6 +11,8 @@ from werkzeug.routing import Rule
 from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.core.types import new_id
+from crm_tasks.exports import service as exports
+from crm_tasks.exports.models import ExportFormat, ExportKind
 from crm_tasks.imports import preview
 from crm_tasks.imports import service as imports
 from crm_tasks.imports.models import Duplicates
@@ -68,6 +70,13 @@ ALLOWED = {
     "delete_campaign": BROADCAST,
     "create_campaign": BROADCAST,
     "campaign_action": BROADCAST,
+    "exports": BROADCAST,
+    "exports_part": BROADCAST,
+    "start_export": BROADCAST,
+    "export": BROADCAST,
+    "export_part": BROADCAST,
+    "download_export": BROADCAST,
+    "remove_export": BROADCAST,
     "dead_letters": ALL,
     "dead_group": ALL,
     "canary_part": ALL,
@@ -224,6 +233,12 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
     import_id = str(imported(other))
     contact_id = str(customer(other, 1, name="Otherwise"))
     fingerprint = job(job_id).fingerprint or ""
+    with db.transaction() as session:
+        everyone = {"audience": {"all": True}}
+        asked = exports.start(
+            session, other.workspace_id, ExportKind.CONTACTS, ExportFormat.CSV, everyone, actor="a test"
+        )
+        export_id = str(asked.id)
     return {
         **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
         **{page: {"campaign_id": campaign_id} for page in ("edit_campaign", "change_campaign", "delete_campaign")},
@@ -235,6 +250,7 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
         **{page: {"fingerprint": fingerprint} for page in ("dead_group", "discard_group")},
         **{page: {"job_id": str(job_id)} for page in ("job", "dead_letter", "edit_dead_letter")},
         "job_action": {"job_id": str(job_id), "action": "retry"},
+        **{page: {"export_id": export_id} for page in ("export", "export_part", "download_export", "remove_export")},
         "settle": {"message_id": str(message_id), "decision": "failed"},
         "release_hold": {"hold_id": str(hold.id)},
         "read_one": {"notification_id": str(told)},
@@ -288,7 +304,7 @@ def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, d
 
 TABLES = (
     *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications"),
-    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports"),
+    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports"),
 )
 
 

@@ -16,6 +16,7 @@ def register(app: Flask) -> None:
         contacts,  # noqa: F401
         dead_letters,  # noqa: F401
         events,  # noqa: F401
+        exports,  # noqa: F401
         home,  # noqa: F401
         import_wizard,  # noqa: F401
         imports,  # noqa: F401

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 def register(app: Flask) -> None:
     """Add the filters."""
-    for show in (ago, count, moment, told, whatsapp):
+    for show in (ago, count, moment, told, whatsapp, size):
         app.add_template_filter(show)
 
 
@@ -31,6 +31,17 @@ def ago(seconds: float | None) -> str:
 def count(number: int) -> str:
     """Return a number with its thousands apart."""
     return f"{number:,}".replace(",", "\u202f")
+
+
+def size(amount: int | None) -> str:
+    """Return a size of a file."""
+    if amount is None:
+        return "–"
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000  # type: ignore[assignment]
+    return f"{amount:,.1f} GB"
 
 
 def moment(at: datetime | None) -> Markup | str:
