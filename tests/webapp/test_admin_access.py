@@ -61,6 +61,8 @@ ALLOWED = {
     "campaigns": ALL,
     "campaign": ALL,
     "campaign_part": ALL,
+    "campaign_recipients": ALL,
+    "test_campaign": BROADCAST,
     "campaign_form": BROADCAST,
     "audience_part": BROADCAST,
     "message_fields_part": BROADCAST,
@@ -242,6 +244,7 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
     return {
         **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
         **{page: {"campaign_id": campaign_id} for page in ("edit_campaign", "change_campaign", "delete_campaign")},
+        **{page: {"campaign_id": campaign_id} for page in ("campaign_recipients", "test_campaign")},
         **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
         **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
         **{page: {"import_id": import_id} for page in ("one_import", "import_part", "import_rejects")},

@@ -4,18 +4,23 @@ import re
 import uuid
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from crm_tasks.campaigns.models import CampaignState
+from crm_tasks.campaigns.service import watching
+from crm_tasks.contacts import suppression
+from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.workspaces import members, users
 from crm_tasks.workspaces.roles import MemberRole
-from tests.campaigns.audience import SALE, campaign, found, go_on, people, work_off
+from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, run, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.outside import Sandbox
 from tests.prove.healthy import open_account
 from tests.templates.fetched import fetch, template
+from tests.webapp.admins import browser
 from tests.webapp.test_admin import EMAIL, PASSWORD, log_in, token
 
 NEW = "/admin/campaigns/new"
@@ -73,6 +78,12 @@ def create(ann: FlaskClient, shop: Demo, **values: str) -> str:
     return answer.location
 
 
+def state_of(text: str) -> str:
+    found = re.search(r'id="state"><span[^>]*>([a-z]+)<', text)
+    assert found is not None
+    return found[1]
+
+
 def press(ann: FlaskClient, page: str, action: str) -> int:
     return ann.post(f"{page}/{action}", data={"csrf_token": token(ann, page)}).status_code
 
@@ -87,8 +98,8 @@ def test_the_form_creates_and_rehearses_and_the_buttons_start(ann: FlaskClient, 
     assert press(ann, page, "start") == 302
     go_on()
     text = ann.get(f"{page}/part").get_data(as_text=True)
-    assert re.search(r'id="state">finished<', text)
-    assert re.search(r"<td>accepted</td><td class=\"num \">3</td>", text)
+    assert state_of(text) == "finished"
+    assert 'id="funnel-accepted">3<' in text
     ((by,),) = execute("SELECT created_by FROM campaigns")
     assert by == f"user:{EMAIL}"
 
@@ -281,6 +292,118 @@ def test_buttons_pause_resume_and_cancel_and_refuse_in_words(ann: FlaskClient, s
     assert press(ann, page, "explode") == 404
 
 
-def test_all_are_listed(ann: FlaskClient, shop: Demo) -> None:
-    campaign(shop)
-    assert "Spring" in ann.get("/admin/campaigns").get_data(as_text=True)
+def test_all_are_listed_by_state_and_page(ann: FlaskClient, shop: Demo) -> None:
+    assert "No campaign yet" in ann.get("/admin/campaigns").get_data(as_text=True)
+    made = [campaign(shop, name=f"Number {n}.") for n in range(52)]
+    press(ann, f"/admin/campaigns/{made[0]}", "cancel")
+    first = ann.get("/admin/campaigns").get_data(as_text=True)
+    assert ("Number 51." in first, "Number 2." in first, "Number 1." in first) == (True, True, False)
+    second = ann.get(f"/admin/campaigns?before={made[2]}").get_data(as_text=True)
+    assert ("Number 2." in second, "Number 1." in second, "Number 0." in second) == (False, True, True)
+    cancelled = ann.get("/admin/campaigns?state=cancelled").get_data(as_text=True)
+    assert ("Number 0." in cancelled, "Number 1." in cancelled) == (True, False)
+    assert "None in this state" in ann.get("/admin/campaigns?state=halted").get_data(as_text=True)
+    assert "Number 51." in ann.get("/admin/campaigns?state=nonsense").get_data(as_text=True)
+    assert ann.get("/admin/campaigns?before=x").status_code == 404
+
+
+# --- while it goes -----------------------------------------------------------------------------------------------
+
+
+def failed(mine: uuid.UUID, *positions: int, code: str = "131026") -> None:
+    """Let messages have failed as a status would say it."""
+    execute(
+        "UPDATE messages m SET state = 'failed', failed_at = crm_now(), error = jsonb_build_object('code', cast(:c AS "
+        "text), 'title', 'Not on +4915112345678') FROM recipients r "
+        "WHERE m.id = r.message_id AND r.campaign_id = :i AND r.position = ANY(:p)",
+        c=code,
+        i=mine,
+        p=list(positions),
+    )
+
+
+def test_the_live_page_says_how_far_it_came_and_why_some_got_nothing(app: Flask, ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 6)
+    mine = campaign(shop, SALE)
+    run(mine)
+    execute("UPDATE messages SET state = 'read' WHERE id IN (SELECT message_id FROM recipients WHERE position <= 2)")
+    failed(mine, 4, 5)
+    failed(mine, 6, code="131049")
+    page = f"/admin/campaigns/{mine}"
+    text = ann.get(f"{page}/part").get_data(as_text=True)
+    figures = dict(re.findall(r'id="funnel-([a-z]+)">(\d+)<', text))
+    assert figures == {"audience": "6", "accepted": "3", "delivered": "2", "read": "2", "replied": "0"}
+    assert "Accepted and failed since the start" in text
+    assert "Not on +4915112345678" in text
+    viewer = browser(app, shop, "viewer").text(f"/campaigns/{mine}")
+    assert "Not on •••" in viewer
+    assert "/retry-failed" not in viewer
+    form = {"csrf_token": token(ann, page), "code": "131026"}
+    assert ann.post(f"{page}/retry-failed", data=form).status_code == 302
+    go_on()
+    assert counts(mine) == {"accepted": 3, "read": 2, "failed": 1}
+
+
+def test_a_chart_never_has_more_than_sixty_bars(ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 2)
+    mine = campaign(shop, SALE)
+    run(mine)
+    execute("UPDATE campaigns SET started_at = crm_now() - interval '10 hours', finished_at = crm_now()")
+    text = ann.get(f"/admin/campaigns/{mine}").get_data(as_text=True)
+    assert "Each 10 minutes" in text
+    assert text.count("from minute ") == 60
+    assert "from minute 590: 2, 0" in text
+
+
+def test_a_halted_campaign_says_why_and_what_to_do(ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 4)
+    mine = campaign(shop, SALE, guards={"minimum": 2})
+    run(mine, rounds=1)
+    failed(mine, 1, 2, 3, 4)
+    execute("UPDATE campaigns SET state = 'running', finished_at = NULL")
+    with db.transaction() as session:
+        watching.supervise(session, mine)
+    page = f"/admin/campaigns/{mine}"
+    text = ann.get(page).get_data(as_text=True)
+    assert state_of(text) == "halted"
+    assert "Halted by failures:" in text
+    assert "4 of 4 failed" in text
+    assert "repair what can be repaired" in text
+    assert "What would stop it" in text
+    assert press(ann, page, "continue") == 302
+
+
+def test_recipients_are_found_by_state_forecast_and_reason(app: Flask, ann: FlaskClient, shop: Demo) -> None:
+    ids = people(shop, 53)
+    with db.transaction() as session:
+        how = {"scope": SuppressionScope.ALL, "reason": "test", "actor": "test", "evidence": {}}
+        suppression.suppress_contact(session, shop.workspace_id, ids[0], medium="whatsapp", **how)
+    page = create(ann, shop)
+    work_off()
+    listed = f"{page}/recipients"
+    first = ann.get(listed).get_data(as_text=True)
+    assert "Person 49<" in first and "Person 50<" not in first
+    link = re.search(r'class="btn" href="([^"]+)"', first)
+    assert link is not None
+    assert "Person 50<" in ann.get(link[1].replace("&amp;", "&")).get_data(as_text=True)
+    out = ann.get(f"{listed}?forecast=opted_out").get_data(as_text=True)
+    assert ("Person 0<" in out, "Person 1<" in out, "suppressed" in out) == (True, False, True)
+    assert "Person 0<" in ann.get(f"{listed}?code=suppressed").get_data(as_text=True)
+    assert "Nobody matches" in ann.get(f"{listed}?state=read").get_data(as_text=True)
+    assert "as forecast" in ann.get(f"{listed}?otherwise=1").get_data(as_text=True)
+    assert "Person 0<" in ann.get(f"{listed}?state=nonsense&forecast=nonsense").get_data(as_text=True)
+    for wrong in ("x", "-1", "9" * 30):
+        assert ann.get(f"{listed}?after={wrong}").status_code == 404
+    viewer = browser(app, shop, "viewer")
+    assert "Person" not in viewer.text(listed.removeprefix("/admin"))
+    assert "Spring is here" not in viewer.text(page.removeprefix("/admin"))
+
+
+def test_a_test_goes_to_oneself(ann: FlaskClient, shop: Demo) -> None:
+    page = create(ann, shop)
+    form = {"csrf_token": token(ann, page)}
+    answer = ann.post(f"{page}/test", data={**form, "to": "+4915112345678"})
+    assert (answer.status_code, "On its way to +4915112345678." in answer.get_data(as_text=True)) == (200, True)
+    assert execute("SELECT count(*) FROM messages WHERE type = 'template'") == [(1,)]
+    for wrong in ("", "nobody", "x" * 300):
+        assert ann.post(f"{page}/test", data={**form, "to": wrong}).status_code == 409

@@ -55,6 +55,8 @@ NEEDS: dict[str, Permission | None] = {
     "campaigns": Permission.LOOK,
     "campaign": Permission.LOOK,
     "campaign_part": Permission.LOOK,
+    "campaign_recipients": Permission.LOOK,
+    "test_campaign": Permission.BROADCAST,
     "campaign_form": Permission.BROADCAST,
     "audience_part": Permission.BROADCAST,
     "message_fields_part": Permission.BROADCAST,

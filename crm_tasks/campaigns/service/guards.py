@@ -59,6 +59,16 @@ class Halt:
         return f"{self.rule}: {self.value}, and the limit is {self.limit}"
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How near a guard is: its name, what it finds, what it allows, and whether it judges already."""
+
+    rule: str
+    value: str
+    limit: str
+    judges: bool = True
+
+
 # --- how many may go ---------------------------------------------------------------------------------------------
 
 
@@ -205,6 +215,28 @@ def _quality(session: Session, campaign: Campaign) -> Iterator[Halt]:
         yield Halt("quality_dropped", f"the provider says {said}", "the number's quality at the start")
 
 
+def seen(session: Session, campaign: Campaign) -> list[Seen]:
+    """Return how near the guards of a campaign that has started are to halting it."""
+    guards, first = campaign.guards, canary(campaign)
+    found = _results(session, campaign)
+    reached, refused = _refusals(session, campaign)
+    near = [
+        Seen(
+            "failures",
+            f"{found.failed} of {found.known}",
+            f"{guards['failure_share']:.2%}",
+            found.known >= guards["minimum"],
+        ),
+        Seen("opt_outs", f"{refused} of {reached}", f"{guards['opt_out_share']:.2%}", reached >= guards["minimum"]),
+    ]
+    if first:
+        passed = campaign.canary_passed_at is not None
+        near.append(Seen("canary", "passed" if passed else f"the first {first} go alone", "half of them", not passed))
+    if campaign.budget is not None:
+        near.append(Seen("budget", f"{campaign.spent / _MILLION:.2f}", _amount(campaign)))
+    return near
+
+
 _RESULTS = """
     SELECT count(*) FILTER (WHERE state = 'failed') AS failed, count(*) AS known,
            count(*) FILTER (WHERE position <= :first) AS first,
@@ -218,15 +250,18 @@ _RESULTS = """
 
 def _failures(session: Session, campaign: Campaign) -> Iterator[Halt]:
     """Too many of the latest failed."""
-    guards = campaign.guards
-    values = {"campaign": campaign.id, "since": campaign.guards_start, "latest": LATEST, "first": canary(campaign)}
-    found = session.execute(sa.text(_RESULTS), values).one()
+    guards, found = campaign.guards, _results(session, campaign)
     share = guards["failure_share"]
     if found.known >= guards["minimum"] and found.failed > share * found.known:
         yield Halt("failures", f"{found.failed} of {found.known} failed", f"{share:.2%}")
     elif found.first >= guards["canary_min"] and found.first_failed > CANARY_FAILURES * found.first:
         allowed = f"{CANARY_FAILURES:.0%} of those who go first"
         yield Halt("canary", f"{found.first_failed} of the first {found.first} failed", allowed)
+
+
+def _results(session: Session, campaign: Campaign) -> Any:
+    values = {"campaign": campaign.id, "since": campaign.guards_start, "latest": LATEST, "first": canary(campaign)}
+    return session.execute(sa.text(_RESULTS), values).one()
 
 
 # Each word of refusal since, by those whom the campaign had reached by then. Its ids are younger than the campaign's.
@@ -242,21 +277,26 @@ _REFUSED = """
 
 def _opt_outs(session: Session, campaign: Campaign) -> Iterator[Halt]:
     """Too many said that they want no more."""
+    reached, refused = _refusals(session, campaign)
+    share = campaign.guards["opt_out_share"]
+    if reached >= campaign.guards["minimum"] and refused > share * reached:
+        yield Halt("opt_outs", f"{refused} of {reached} opted out", f"{share:.2%}")
+
+
+def _refusals(session: Session, campaign: Campaign) -> tuple[int, int]:
+    """Return how many were reached and how many of them refused; of too few to judge by, nobody is looked at."""
     reached = session.scalar(
         sa.select(sa.func.count()).where(Recipient.campaign_id == campaign.id, Recipient.message_id.is_not(None))
     )
-    share, minimum = campaign.guards["opt_out_share"], campaign.guards["minimum"]
-    if not reached or reached < minimum:
-        return
+    if not reached or reached < campaign.guards["minimum"]:
+        return reached or 0, 0
     values = {
         "campaign": campaign.id,
         "workspace": campaign.workspace_id,
         "since": campaign.guards_start,
         "kinds": ["phone", "wa_id", "bsuid", "parent_bsuid", "email"],
     }
-    refused = session.scalar(sa.text(_REFUSED), values) or 0
-    if refused > share * reached:
-        yield Halt("opt_outs", f"{refused} of {reached} opted out", f"{share:.2%}")
+    return reached, session.scalar(sa.text(_REFUSED), values) or 0
 
 
 def _budget(session: Session, campaign: Campaign) -> Iterator[Halt]:

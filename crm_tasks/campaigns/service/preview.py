@@ -76,7 +76,7 @@ def shown(session: Session, channel: Channel, message: Mapping[str, Any], contac
     said = rendering.sample(content, person)
     lacks = rendering.render(content, person)
     return Preview(
-        laid=_laid(session, channel, kind, said),
+        laid=laid(session, channel, kind, said),
         contact_id=contact_id,
         name=rendering.shown(person.get("name") or person.get("phone") or person.get("email")),
         missing=lacks.name if isinstance(lacks, Missing) and contact_id else "",
@@ -90,9 +90,10 @@ def _person(session: Session, channel: Channel, kind: str, content: Mapping[str,
     return verdicts.people(session, looks).get(contact_id, Person())
 
 
-def _laid(session: Session, channel: Channel, kind: str, said: dict[str, Any]) -> Laid:
+def laid(session: Session, channel: Channel, kind: str, said: Mapping[str, Any]) -> Laid:
+    """Return a content as a phone lays it out."""
     if kind == "template":
-        template = templates.find(session, channel, *templates.named(said))
+        template = templates.find(session, channel, *templates.named(dict(said)))
         return templates.laid(template, said.get("components")) if template else Laid(body=f"[{said.get('name', '')}]")
     if kind == "email":
         return Laid(header=str(said.get("subject") or ""), body=str(said.get("text") or said.get("html") or ""))
