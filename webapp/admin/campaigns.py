@@ -193,6 +193,8 @@ def _buttons(campaign: Campaign, shown: dict[str, Any]) -> list[str]:
     buttons += {CampaignState.PAUSED: ["resume"], CampaignState.HALTED: ["continue"]}.get(campaign.state, [])
     if campaign.state in (CampaignState.RUNNING, CampaignState.FINISHED) and shown["counts"]["failed"]:
         buttons.append("retry-failed")
+    if campaign.state is CampaignState.DRAFT:
+        return buttons  # what never was to start is deleted, not cancelled
     return buttons + [name for name, state in _LEADS_TO.items() if state in TRANSITIONS[campaign.state]]
 
 

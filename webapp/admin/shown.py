@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 def register(app: Flask) -> None:
     """Add the filters."""
-    for show in (ago, count, moment, told, whatsapp, size):
+    for show in (ago, clock, count, moment, told, whatsapp, size):
         app.add_template_filter(show)
 
 
@@ -42,6 +42,11 @@ def size(amount: int | None) -> str:
             return f"{amount:.3g} {unit}"
         amount /= 1000  # type: ignore[assignment]
     return f"{amount:,.1f} GB"
+
+
+def clock(at: datetime | None) -> str:
+    """Return the time of day of a moment in the zone of who looks."""
+    return at.astimezone(zone()).strftime("%H:%M") if at else ""
 
 
 def moment(at: datetime | None) -> Markup | str:

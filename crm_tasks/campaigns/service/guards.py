@@ -233,7 +233,7 @@ def seen(session: Session, campaign: Campaign) -> list[Seen]:
         passed = campaign.canary_passed_at is not None
         near.append(Seen("canary", "passed" if passed else f"the first {first} go alone", "half of them", not passed))
     if campaign.budget is not None:
-        near.append(Seen("budget", f"{campaign.spent / _MILLION:.2f}", _amount(campaign)))
+        near.append(Seen("budget", f"{campaign.spent / _MILLION:.2f} reserved", _amount(campaign)))
     return near
 
 
