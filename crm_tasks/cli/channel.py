@@ -100,6 +100,18 @@ def show(channel_id: uuid.UUID, workspace_id: uuid.UUID | None) -> None:
     print_json(dump_standing(found))
 
 
+@command.command()
+@click.argument("channel_id", type=ID)
+@click.option("--workspace", "workspace_id", type=ID, help="Needed if there are several.")
+def check(channel_id: uuid.UUID, workspace_id: uuid.UUID | None) -> None:
+    """Ask the provider whether it knows a channel by its credentials. Nothing is sent to anybody."""
+    with transaction() as session:
+        workspace = service.only(session, workspace_id)
+    found = channels.check(workspace.id, channel_id)
+    click.echo(found.said)
+    raise SystemExit(0 if found.ok else 1)
+
+
 @command.command("set")
 @click.argument("channel_id", type=ID)
 @click.argument("limits", nargs=-1, metavar="[NAME=VALUE]...")

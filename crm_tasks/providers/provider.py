@@ -151,6 +151,16 @@ class Need:
     default: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Whether a provider knows the channel by its credentials, and what it says of it."""
+
+    ok: bool
+    said: str
+
+
+# A person waits for the answer.
+CHECK_TIMEOUT = 10.0
 MarkRead = Callable[[Sender, str, bool], None]
 
 
@@ -163,6 +173,7 @@ class Provider:
         send_async: the same on the event loop of `loop`, for broadcasts; without it they use threads.
         verify: says whether a callback is the provider's.
         parse: reads the body of a callback that was verified; may raise `Malformed`.
+        check: asks the provider about the channel, and sends nothing to anybody.
         mark_read: tells a person that a message (by its provider id) was read, maybe also that somebody types; raises
             Transient or Permanent.
         measure: how many parts a message has, where that is what is paid for.
@@ -185,6 +196,7 @@ class Provider:
     send_async: Callable[[Sender, Outgoing], Awaitable[Result]] | None = None
     verify: Callable[[Sender, Callback], bool] | None = None
     parse: Callable[[bytes], list[Report | Inbound]] | None = None
+    check: Callable[[Sender], Checked] | None = None
     mark_read: MarkRead | None = None
     measure: Callable[[Mapping[str, Any]], int] | None = None
     task: str = "messages.send"

@@ -16,10 +16,12 @@ from crm_tasks.config import settings
 from crm_tasks.providers import http, sms_errors, sms_parts
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
 from crm_tasks.providers.provider import (
+    CHECK_TIMEOUT,
     Accepted,
     Action,
     Address,
     Callback,
+    Checked,
     Inbound,
     Malformed,
     Need,
@@ -69,6 +71,21 @@ def send(sender: Sender, out: Outgoing) -> Result:
     except NoAnswer as error:
         return Unknown(str(error))
     return _result(answer)
+
+
+def check(sender: Sender) -> Checked:
+    """Ask Twilio about the account."""
+    account = sender.settings["account_sid"]
+    url = f"{sender.base_url or BASE_URL}/{VERSION}/Accounts/{account}.json"
+    try:
+        answer = http.request("GET", url, auth=(account, sender.credentials["auth_token"]), timeout=CHECK_TIMEOUT)
+    except (NotSent, NoAnswer) as error:
+        return Checked(False, f"no answer: {error}")
+    said = _object(answer.body)
+    if answer.status == 200 and said.get("sid"):
+        return Checked(said.get("status") == "active", f"{said.get('friendly_name')}, {said.get('status')}")
+    no = _result(answer)
+    return Checked(False, f"{no.code}: {no.message}" if isinstance(no, Refusal) else f"HTTP {answer.status}")
 
 
 def verify(sender: Sender, callback: Callback) -> bool:
@@ -195,6 +212,7 @@ PROVIDER = Provider(
         Need("messaging_service_sid", "The SID of a messaging service, which chooses the number.", required=False),
     ),
     send=send,
+    check=check,
     verify=verify,
     parse=parse,
     measure=sms_parts.measure,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core import crypto
 from crm_tasks.core.db import now
-from crm_tasks.core.errors import ConfigError, Conflict, FieldError, Invalid, NotFound
+from crm_tasks.core.errors import ConfigError, Conflict, FieldError, Forbidden, Invalid, NotFound
 from crm_tasks.core.log import get_logger
 from crm_tasks.providers import registry
 from crm_tasks.providers.provider import Need, Provider, Sender
@@ -388,15 +388,20 @@ def keys(session: Session, workspace_id: uuid.UUID) -> list[ApiKey]:
     return list(session.scalars(sa.select(ApiKey).where(ApiKey.workspace_id == workspace_id).order_by(ApiKey.id)))
 
 
-def revoke_key(session: Session, workspace_id: uuid.UUID, key_id: uuid.UUID) -> ApiKey:
+def revoke_key(session: Session, workspace_id: uuid.UUID, key_id: uuid.UUID, *, operator: bool = True) -> ApiKey:
     """End a key at once.
 
+    Args:
+        operator: may end the key of an operator too.
+
     Raises:
-        NotFound: no such key here.
+        NotFound: no such key here. Forbidden: it is an operator's.
     """
     key = session.get(ApiKey, key_id)
     if key is None or key.workspace_id != workspace_id:
         raise NotFound(f"There is no API key {key_id}.")
+    if key.operator and not operator:
+        raise Forbidden("This key is an operator's.", code="operator_only", hint="Ask an operator to end it.")
     key.revoked_at = key.revoked_at or session.scalar(sa.select(now()))
     return key
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import orjson
-from flask import Response, request
+from flask import Response, current_app, jsonify, request
 
 from sandbox.fields import BadInput, Json
 from sandbox.gateways import blueprint
@@ -77,6 +77,17 @@ def _take(here: Intake, sid: str, form: dict[str, str]) -> Taken:
     told = {"AccountSid": sid, "ApiVersion": _VERSION, "To": route["to"], "From": route["from"]}
     calls = receipts(here, route, steps, message_id, lambda name, _: status_fields(told, message_id, name, code))
     return Taken(message_id, orjson.dumps(answer), 201, route=route | {"told": told}, calls=calls)
+
+
+@blueprint.get(f"/twilio/{_VERSION}/Accounts/<sid>.json")
+def account(sid: str) -> tuple[Response, int]:
+    """Answer `GET /2010-04-01/Accounts/{sid}.json` below /twilio."""
+    given, known = request.authorization, current_app.extensions["sandbox"].accounts.twilio
+    if given is None or (given.username, given.password) != (known.account, known.token):
+        return jsonify(refused(401, 20003).body), 401
+    if sid != known.account:
+        return jsonify(refused(404, 20404).body), 404
+    return jsonify({"sid": sid, "friendly_name": "Sandbox", "status": "active", "type": "Full"}), 200
 
 
 def status_fields(told: Json, message_id: str, status: str, code: int | None) -> Json:

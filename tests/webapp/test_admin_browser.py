@@ -14,6 +14,7 @@ from tests.webapp.admins import person
 from tests.webapp.browsing import EMAIL, LOOKS, MARKS, enter, picture
 from tests.webapp.customers import customers
 from tests.webapp.dead import dead
+from tests.webapp.set_up import set_up
 
 pytestmark = MARKS
 
@@ -47,6 +48,7 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
         "queues": "/queues",
         "jobs": "/jobs",
         "job": f"/jobs/{ids[0]}",
+        **set_up(demo),
         "people": "/people",
         "audit": "/audit",
         "workspaces": "/workspaces",

@@ -141,7 +141,7 @@ def test_what_is_no_channel_is_refused_by_field(demo: Demo, api: Api, body: dict
 def test_where_private_hosts_are_refused_only_an_operator_names_a_host(
     demo: Demo, api: Api, operator: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.api.channels.settings", lambda: Public())
+    monkeypatch.setattr("crm_tasks.messages.service.channels.settings", lambda: Public())
     smtp = {"kind": "smtp", "name": "Mail", "values": {"host": "10.0.0.1", "from_address": "a@example.com"}}
     for body in ({**NEW, "base_url": "http://169.254.169.254"}, smtp):
         refused = api.post("/channels", body)

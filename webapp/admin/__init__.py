@@ -12,6 +12,7 @@ def register(app: Flask) -> None:
         audit,  # noqa: F401
         campaign_writing,  # noqa: F401
         campaigns,  # noqa: F401
+        channels,  # noqa: F401
         contact_form,  # noqa: F401
         contacts,  # noqa: F401
         dead_letters,  # noqa: F401
@@ -21,13 +22,18 @@ def register(app: Flask) -> None:
         import_wizard,  # noqa: F401
         imports,  # noqa: F401
         jobs,  # noqa: F401
+        keys,  # noqa: F401
         me,  # noqa: F401
         notifications,  # noqa: F401
         people,  # noqa: F401
         queues,  # noqa: F401
+        rules,  # noqa: F401
+        settings,  # noqa: F401
         shown,
         system,  # noqa: F401
+        templates,  # noqa: F401
         unknown,  # noqa: F401
+        webhooks,  # noqa: F401
         workspaces,  # noqa: F401
     )
 

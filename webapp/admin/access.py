@@ -90,6 +90,32 @@ NEEDS: dict[str, Permission | None] = {
     "job_action": Permission.REPAIR,
     "unknown": Permission.LOOK,
     "settle": Permission.ANSWER,
+    "settings": Permission.LOOK,
+    "channels": Permission.LOOK,
+    "channel": Permission.LOOK,
+    "channel_form": Permission.MANAGE,
+    "add_channel": Permission.MANAGE,
+    "change_channel": Permission.MANAGE,
+    "check_channel": Permission.MANAGE,
+    "rotate_secret": Permission.MANAGE,
+    "templates": Permission.LOOK,
+    "template": Permission.LOOK,
+    "sync_templates": Permission.BROADCAST,
+    "rules": Permission.LOOK,
+    "set_rule": Permission.MANAGE,
+    "end_rule": Permission.MANAGE,
+    "webhooks": Permission.MANAGE,
+    "webhook": Permission.MANAGE,
+    "webhook_form": Permission.MANAGE,
+    "add_webhook": Permission.MANAGE,
+    "change_webhook": Permission.MANAGE,
+    "webhook_action": Permission.MANAGE,
+    "delivery": Permission.MANAGE,
+    "delivery_part": Permission.MANAGE,
+    "replay_delivery": Permission.MANAGE,
+    "keys": Permission.MANAGE,
+    "create_key": Permission.MANAGE,
+    "revoke_key": Permission.MANAGE,
     "people": Permission.MANAGE,
     "invite": Permission.MANAGE,
     "take_back": Permission.MANAGE,
@@ -125,6 +151,8 @@ WIDE = frozenset(
         *("queues", "queues_part", "place_hold", "release_hold", "jobs", "job", "job_action"),
     }
 )
+# Pages of the settings that have addresses of their own.
+_OF_SETTINGS = frozenset({"people", "invite", "audit_log"})
 # The navigation: page and words; shown to whom the page is.
 NAVIGATION = (
     ("index", "Home"),
@@ -136,8 +164,7 @@ NAVIGATION = (
     ("dead_letters", "Dead letters"),
     ("queues", "Queues"),
     ("jobs", "Jobs"),
-    ("people", "People"),
-    ("audit_log", "Audit"),
+    ("settings", "Settings"),
     ("workspaces", "Workspaces"),
     ("events", "Webhook requests"),
     ("system", "System"),
@@ -270,5 +297,6 @@ def _navigation() -> list[dict[str, Any]]:
             url = url_for(f"admin.{page}")
             path = url.partition("?")[0]
             at = request.path == path or (page != "index" and request.path.startswith(f"{path}/"))
+            at = at or (page == "settings" and _page() in _OF_SETTINGS)
             shown.append({"url": url, "words": words, "current": at})
     return shown

@@ -36,3 +36,8 @@ def problems(error: DomainError | ma.ValidationError) -> list[FieldError]:
 def by_field(found: list[FieldError]) -> Mapping[str, str]:
     """Return the first thing that is wrong with each field."""
     return {each.field: each.message for each in reversed(found)}
+
+
+def whole(text: str) -> int | str | None:
+    """Return a whole number if it is one; what is none, a schema refuses in its own words."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else text or None

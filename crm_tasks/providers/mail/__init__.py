@@ -26,6 +26,7 @@ SMTP = Provider(
         *_SENDER,
     ),
     send=channel.by_smtp,
+    check=channel.check_smtp,
     verify=channel.verify,
     parse=channel.parse,
     task="email.send",

@@ -19,6 +19,7 @@ from crm_tasks.providers.mail.smtp import PORTS, Security, Server
 from crm_tasks.providers.provider import (
     Action,
     Callback,
+    Checked,
     Inbound,
     Malformed,
     Outgoing,
@@ -59,6 +60,14 @@ def by_smtp(sender: Sender, out: Outgoing) -> Result:
     except _BadChannel as error:
         return Refusal(Action.STOP, -1, str(error))
     return _unsound(mail) or smtp.send(server, compose.compose(mail))
+
+
+def check_smtp(sender: Sender) -> Checked:
+    """See whether the mail server takes us."""
+    try:
+        return smtp.check(_server(sender))
+    except _BadChannel as error:
+        return Checked(False, str(error))
 
 
 def by_gateway(sender: Sender, out: Outgoing) -> Result:

@@ -20,7 +20,7 @@ from crm_tasks.config import settings
 from crm_tasks.providers.mail import codes
 from crm_tasks.providers.mail.codes import Kind
 from crm_tasks.providers.mail.compose import Composed
-from crm_tasks.providers.provider import Accepted, Action, Refusal, Result, Unknown
+from crm_tasks.providers.provider import CHECK_TIMEOUT, Accepted, Action, Checked, Refusal, Result, Unknown
 
 
 class Security(StrEnum):
@@ -91,7 +91,33 @@ def send(server: Server, mail: Composed, *, timeout: float | None = None) -> Res
     return Accepted(str(mail.message_id))
 
 
+def check(server: Server) -> Checked:
+    """Go as far as the login, and send nothing."""
+    client = _Client(time.monotonic() + CHECK_TIMEOUT)
+    step = Step.HELLO
+    try:
+        with _deadline(client), _closing(client):
+            for step, act in _entrance(client, server):
+                code, text = act()
+                if not 200 <= code < 300:
+                    return Checked(False, refusal(step, code, text).message)
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        broken = _broken(client, step, error)
+        return Checked(False, broken.message if isinstance(broken, Refusal) else type(error).__name__)
+    return Checked(True, "the server takes us" + (" and our login" if server.user else ""))
+
+
 def _dialogue(client: "_Client", server: Server, mail: Composed) -> Iterator[tuple[Step, Any]]:
+    yield from _entrance(client, server)
+    options = [f"SIZE={len(mail.data)}"] if client.has_extn("size") else []
+    if client.has_extn("dsn"):  # RFC 3461: a bounce then names our id, and returns headers rather than all of it
+        options += ["RET=HDRS", f"ENVID={mail.message_id}"]
+    yield Step.SENDER, lambda: client.mail(mail.sender, options)
+    yield Step.RECIPIENT, lambda: client.rcpt(mail.to)
+    yield Step.DATA, lambda: client.deliver(mail.data)
+
+
+def _entrance(client: "_Client", server: Server) -> Iterator[tuple[Step, Any]]:
     yield Step.HELLO, lambda: client.reach(server)
     yield Step.HELLO, client.hello
     if server.security is Security.STARTTLS:
@@ -99,12 +125,6 @@ def _dialogue(client: "_Client", server: Server, mail: Composed) -> Iterator[tup
         yield Step.TLS, client.hello
     if server.user:
         yield Step.LOGIN, lambda: client.login(server.user, server.password)
-    options = [f"SIZE={len(mail.data)}"] if client.has_extn("size") else []
-    if client.has_extn("dsn"):  # RFC 3461: a bounce then names our id, and returns headers rather than all of it
-        options += ["RET=HDRS", f"ENVID={mail.message_id}"]
-    yield Step.SENDER, lambda: client.mail(mail.sender, options)
-    yield Step.RECIPIENT, lambda: client.rcpt(mail.to)
-    yield Step.DATA, lambda: client.deliver(mail.data)
 
 
 def refusal(step: Step, code: int, text: bytes | str) -> Refusal:

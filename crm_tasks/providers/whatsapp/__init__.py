@@ -32,6 +32,7 @@ PROVIDER = Provider(
     ),
     send=client.send,
     send_async=client.send_async,
+    check=client.check,
     mark_read=client.mark_read,
     # Meta, "Throughput": 80 messages a second, in and out together, until the number is raised.
     per_second=80.0,

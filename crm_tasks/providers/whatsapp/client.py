@@ -8,7 +8,18 @@ import orjson
 from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http, loop
 from crm_tasks.providers.http import Answer, NoAnswer, NotSent
-from crm_tasks.providers.provider import Accepted, Action, Address, Outgoing, Refusal, Result, Sender, Unknown
+from crm_tasks.providers.provider import (
+    CHECK_TIMEOUT,
+    Accepted,
+    Action,
+    Address,
+    Checked,
+    Outgoing,
+    Refusal,
+    Result,
+    Sender,
+    Unknown,
+)
 from crm_tasks.providers.whatsapp.errors import refusal
 
 
@@ -40,7 +51,11 @@ async def send_async(sender: Sender, out: Outgoing) -> Result:
 
 
 def _url(sender: Sender) -> str:
-    return f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}/messages"
+    return f"{_number_url(sender)}/messages"
+
+
+def _number_url(sender: Sender) -> str:
+    return f"{sender.base_url}/{sender.settings['api_version']}/{sender.settings['phone_number_id']}"
 
 
 def _headers(sender: Sender) -> dict[str, str]:
@@ -71,6 +86,34 @@ def mark_read(sender: Sender, provider_id: str, typing: bool) -> None:
         raise Transient(f"the provider did not answer: {error}", code="no_answer") from None
     if answer.status != 200:
         raise _not_read(_result(answer))
+
+
+# What a number is asked for when it is checked, and how it is said (Meta, "WhatsApp Business phone number").
+_TOLD = {"verified_name": "", "display_phone_number": "", "quality_rating": "quality ", "status": ""}
+
+
+def check(sender: Sender) -> Checked:
+    """Ask what Meta knows of the number."""
+    try:
+        answer = http.request(
+            "GET",
+            _number_url(sender),
+            params={"fields": ",".join(_TOLD)},
+            headers=_headers(sender),
+            timeout=CHECK_TIMEOUT,
+        )
+    except (NotSent, NoAnswer) as error:
+        return Checked(False, f"no answer: {error}")
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        said = None
+    if not isinstance(said, dict):
+        return Checked(False, f"HTTP {answer.status} that is not the provider's")
+    if answer.status == 200 and said.get("id"):
+        return Checked(True, ", ".join(f"{name}{said[key]}" for key, name in _TOLD.items() if said.get(key)))
+    no = _result(answer)
+    return Checked(False, f"{no.code}: {no.message}" if isinstance(no, Refusal) else f"HTTP {answer.status}")
 
 
 def _not_read(no: Result) -> Transient | Permanent:

@@ -1,0 +1,35 @@
+"""A workspace with all that can be set, and the pages of it."""
+
+from crm_tasks.core import db
+from crm_tasks.webhooks.service import endpoints
+from crm_tasks.workspaces import policies
+from tests.fixtures import Demo
+from tests.templates.fetched import approved
+
+ACTOR = "user:ann@example.test"
+
+
+def set_up(demo: Demo) -> dict[str, str]:
+    """Set what a workspace can set; return the pages of it."""
+    long = "https://127.0.0.1:9/" + "a-long-way-down/" * 8
+    with db.transaction() as session:
+        policies.put(session, demo.workspace_id, "rate", {"rate": "20/m"}, actor=ACTOR)
+        new = endpoints.NewEndpoint(url=long, events=["*"])
+        endpoint = endpoints.add(session, demo.workspace_id, new, actor=ACTOR)
+        delivery_id = endpoints.test(session, demo.workspace_id, endpoint.id)
+        endpoint_id = endpoint.id
+    template_id = approved(demo, "your_order_has_been_shipped_and_will_arrive_today")
+    return {
+        "settings": "/settings",
+        "channels": "/settings/channels",
+        "channel": f"/settings/channels/{demo.channel_id}",
+        "new channel": "/settings/channels/new?kind=whatsapp",
+        "templates": "/settings/templates",
+        "template": f"/settings/templates/{template_id}",
+        "rules": "/settings/rules",
+        "webhooks": "/settings/webhooks",
+        "new webhook": "/settings/webhooks/new",
+        "webhook": f"/settings/webhooks/{endpoint_id}",
+        "delivery": f"/settings/webhooks/deliveries/{delivery_id}",
+        "keys": "/settings/keys",
+    }
