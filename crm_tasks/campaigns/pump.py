@@ -21,8 +21,7 @@ from crm_tasks.core import db, pace
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.task import check, until_stored
-from crm_tasks.media.service import uploading
-from crm_tasks.messages.service import leaving, pacing, results
+from crm_tasks.messages.service import attachments, leaving, pacing, results
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.results import Answered
 from crm_tasks.messages.service.sending import Order
@@ -105,9 +104,7 @@ class Pump:
 
     def _heed(self, drawn: Drawn) -> None:
         if drawn.uploads is not None:
-            for upload in drawn.uploads:
-                provider_id = uploading.bring(upload)
-                db.retrying(uploading.brought, upload, provider_id)
+            attachments.bring(drawn.uploads)
             return
         self._after, self._later, self._over = drawn.after, drawn.later, drawn.over
         self._wait = drawn.wait if not drawn.later else None

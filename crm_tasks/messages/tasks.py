@@ -20,7 +20,7 @@ from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record, until_stored
-from crm_tasks.media.service import fetching, uploading
+from crm_tasks.media.service import fetching
 from crm_tasks.messages.service import attachments, leaving, reading, results, sending
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
@@ -161,10 +161,7 @@ def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order |
             if start is not None and order is None:
                 pace.give_back(start.slot)
             return order
-        for upload in order:
-            provider_id = uploading.bring(upload)
-            with transaction() as session:
-                uploading.brought(session, upload, provider_id)
+        attachments.bring(order)
 
 
 @app.task(name="messages.fetch_media", follow=attachments.follow)

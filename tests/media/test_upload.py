@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from crm_tasks.config import settings
-from crm_tasks.core import db
+from crm_tasks.core import db, holds
 from crm_tasks.core.errors import Invalid, Permanent
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.media.models import Media, MediaState, MediaUpload
@@ -17,11 +17,12 @@ from crm_tasks.messages.models import MessageState
 from crm_tasks.messages.service import outbox
 from crm_tasks.providers import links
 from crm_tasks.providers.storage import storage
+from tests.core.ledger import update
 from tests.fixtures import Demo, make_demo
 from tests.harness import eventually
 from tests.media.samples import PDF, PNG, media_until, ours
 from tests.messages.apply import one, wrote
-from tests.messages.outgoing import ANN, AT_MOST, fault, message, send_job, until
+from tests.messages.outgoing import ANN, AT_MOST, fault, job_until, message, send_job, until
 from tests.outside import Sandbox
 from tests.providers.servers import says, server
 
@@ -85,6 +86,22 @@ def test_a_file_that_the_provider_does_not_take_fails_its_message(shop: Demo, sa
     failed = until(post(shop, "image", {"id": str(ours(shop))}), MessageState.FAILED)
     assert failed.error is not None
     assert (send_job(failed.id).errors[-1]["code"], sandbox.sends()) == ("whatsapp:131053", [])
+
+
+@pytest.mark.usefixtures("sender")
+def test_a_no_to_the_whole_account_at_an_upload_holds_the_channel(shop: Demo, sandbox: Sandbox) -> None:
+    sandbox.faults(
+        {"match": {"kind": "media"}, "action": {"status": 403, "error_code": 368}, "times": 1}, fault(statuses="none")
+    )
+    sent = post(shop, "image", {"id": str(ours(shop))})
+    job = job_until(sent, lambda job: job.claim_no == 1 and job.state is JobState.QUEUED, "put off")
+    with db.transaction() as session:
+        (hold,) = [each for each in holds.listed(session) if each.scope == f"channel:{shop.channel_id}"]
+        assert "368" in hold.reason
+        assert (job.attempt, message(sent).state, sandbox.sends()) == (0, MessageState.QUEUED, [])
+        holds.release(session, hold.id, actor="test")
+    update([job.id], "run_at = crm_now()")
+    until(sent, MessageState.ACCEPTED)
 
 
 @pytest.mark.usefixtures("sender")

@@ -13,11 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.core.errors import FieldError, Invalid, Outcome
+from crm_tasks.core import db
+from crm_tasks.core.errors import FieldError, Invalid, Outcome, Snooze
 from crm_tasks.core.jobs.model import JobState
 from crm_tasks.media.models import Media, MediaState
 from crm_tasks.media.service import fetching, uploading
 from crm_tasks.messages.models import Message
+from crm_tasks.messages.service.stopping import STOPPED, stop_channel
 from crm_tasks.providers.whatsapp import files as whatsapp
 from crm_tasks.workspaces.models import Channel
 
@@ -71,6 +73,21 @@ def resolved(
         if _OURS.fullmatch(str(named.get("id", ""))):
             named["id"] = known[uuid.UUID(named["id"])]
     return filled
+
+
+def bring(uploads: Uploads) -> None:
+    """Bring files to their provider, with no transaction open. A no to the whole channel holds the channel.
+
+    Raises:
+        Outcome: it did not work, or not now.
+    """
+    for upload in uploads:
+        try:
+            provider_id = uploading.bring(upload)
+        except whatsapp.Stopped as stopped:
+            db.retrying(stop_channel, upload.channel_id, stopped.no, "whatsapp", sender=upload.sender)
+            raise Snooze(STOPPED, str(stopped), code=stopped.code, detail=stopped.no.as_error()) from None
+        db.retrying(uploading.brought, upload, provider_id)
 
 
 def first(kind: str, content: dict[str, Any]) -> uuid.UUID | None:

@@ -24,20 +24,17 @@ from crm_tasks.core.types import new_id
 from crm_tasks.messages.models import Message, MessageState, StatusEvent
 from crm_tasks.messages.service import failures, news, outbox, pacing, reports, statuses, unknown
 from crm_tasks.messages.service.sending import SOON, Order, take_template
-from crm_tasks.messages.service.stopping import stop_channel
+from crm_tasks.messages.service.stopping import STOPPED, stop_channel
 from crm_tasks.providers.provider import Accepted, Action, Provider, Refusal, Result, Sender, Unknown
 from crm_tasks.providers.whatsapp.errors import WINDOW_CLOSED, pair_wait
 from crm_tasks.webhooks.models import EventType
 from crm_tasks.webhooks.service.publishing import anyone_wants
-from crm_tasks.workspaces import credentials
-from crm_tasks.workspaces import service as workspaces
 
 log = get_logger(__name__)
 
 # The code of a refusal that comes from us: there was no connection.
 NO_CONNECTION = -1
 NEXT_DAY = timedelta(hours=24)
-STOPPED = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +175,8 @@ def refused(
     before = message.error or {}
     times = before.get("times", 0) + 1 if before.get("code") == no.code else 1
     medium = outbox.provider_of(session, message).medium
-    if no.action is Action.STOP and sender is not None and _renewed(session, message, sender):
+    if no.action is Action.STOP and not stop_channel(session, message.channel_id, no, medium, sender=sender):
         return Snooze(SOON, "the channel has new credentials by now", code="new_credentials", detail=no.as_error())
-    if no.action is Action.STOP:
-        stop_channel(session, message, no, medium)
     if message.state is MessageState.UNKNOWN and message.claim_no == claim.claim_no:
         # The claim was lost meanwhile and nobody knew; but it was not sent, and this is how we know.
         message.state, message.error = MessageState.QUEUED, no.as_error(times=times)
@@ -191,12 +186,6 @@ def refused(
         return Snooze(timedelta(0), f"{no.code}: {no.message}", code="window_closed", detail=no.as_error(times=times))
     failures.follow(session, message, no, at=session.scalar(sa.select(now())))  # type: ignore[arg-type]
     return _outcome(no, times, medium)
-
-
-def _renewed(session: Session, message: Message, sender: Sender) -> bool:
-    """Read the channel from Postgres once more, and say whether it is another than the one that was refused."""
-    credentials.forget(message.channel_id)
-    return workspaces.sender(credentials.channel(session, message.channel_id)) != sender
 
 
 def _outcome(no: Refusal, times: int, medium: str) -> Outcome:

@@ -18,7 +18,7 @@ from crm_tasks.config import settings
 from crm_tasks.core.errors import Permanent, Transient
 from crm_tasks.providers import http
 from crm_tasks.providers.http import Answer, Download, NoAnswer, NotSent
-from crm_tasks.providers.provider import Action, Sender
+from crm_tasks.providers.provider import Action, Refusal, Sender
 from crm_tasks.providers.whatsapp.errors import refusal
 
 KB, MB = 1024, 1024 * 1024
@@ -54,6 +54,14 @@ _PIECE = 65_536
 def fits(kind: str, mime_type: str) -> bool:
     """Say whether a file of this MIME type can be sent as a message of this type."""
     return mime_type in (MOST if kind == "document" else TAKEN[kind])
+
+
+class Stopped(Transient):
+    """The provider takes nothing from this account any more; `no` says why."""
+
+    def __init__(self, no: Refusal, message: str, *, code: str) -> None:
+        super().__init__(message, code=code)
+        self.no = no
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,8 @@ def upload(sender: Sender, content: Callable[[], BinaryIO], *, size: int, mime_t
         size: of the file, in bytes.
 
     Raises:
-        Transient: it may work later. Permanent: the provider does not take it.
+        Transient: it may work later; as `Stopped`, not before a person has seen to it. Permanent: the provider does not
+            take it.
     """
     form = _Form({"messaging_product": "whatsapp", "type": mime_type}, content, size, mime_type, filename)
     headers = {**_auth(sender), "Content-Type": f"multipart/form-data; boundary={form.boundary}"}
@@ -181,6 +190,8 @@ def _said(answer: Answer) -> dict[str, Any]:
     # A token that is not accepted is mended by a person, and the file is still there for days.
     if no.action in (Action.MESSAGE, Action.PERSON):
         raise Permanent(text, code=name)
+    if no.action is Action.STOP:
+        raise Stopped(no, text, code=name)
     raise Transient(text, code=name)
 
 
