@@ -63,7 +63,7 @@ def ours(path: Path, rows: int) -> Imported:
         measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= 1, 60)
         with _peak(lambda: worker.pid) as peak:
             before, stores = measure.cpu_seconds(worker.pid), cpu_of_stores()
-            _accept(demo, path)
+            accept(demo, path)
             over = "SELECT count(*) FROM imports WHERE state NOT IN ('queued', 'running')"
             measure.until(lambda: lab.scalar(over) == 1, 300, every=0.1)
             cpu, stores = measure.cpu_seconds(worker.pid) - before, cpu_of_stores() - stores
@@ -108,7 +108,8 @@ def _imported(rows: int, seconds: float, peak_mb: float, cpu: float, stores: flo
     return Imported(rows / seconds, seconds, peak_mb, cpu / rows * 1000, (cpu + stores) / rows * 1000)
 
 
-def _accept(demo: object, path: Path) -> None:
+def accept(demo: object, path: Path, duplicates: str = "skip") -> None:
+    """Take a file in as the API does."""
     import crm_tasks.celery  # noqa: F401  its tasks are what can be enqueued
     from crm_tasks.core import db
     from crm_tasks.core.jobs import ring
@@ -128,7 +129,7 @@ def _accept(demo: object, path: Path) -> None:
             mapping=None,
             region=None,
             tags=(),
-            duplicates=Duplicates.SKIP,
+            duplicates=Duplicates(duplicates),
             filename=path.name,
             actor="bench",
         )

@@ -1,8 +1,8 @@
 """`python -m benchmarks.pages`: how long each page of the admin takes at the server when the tables are full.
 
-One workspace with a million contacts, two million messages and a million finished jobs; an operator opens every page
-that there is, by the table of routes, and some with questions. A page counts by the median of its calls after the
-first; how many statements it makes is shown beside it, as that must not grow with the rows.
+One workspace with a million contacts, two million messages (an eighth of them of today) and a million finished jobs; an
+operator opens every page that there is, by the table of routes, and some with questions. A page counts by the median of
+its calls after the first; how many statements it makes is shown beside it, as that must not grow with the rows.
 """
 
 import argparse
@@ -50,7 +50,7 @@ _FILLED = {
         INSERT INTO messages (id, workspace_id, channel_id, conversation_id, contact_id, direction, state, type,
                               content, text, author, occurred_at, created_at, provider_id, category, error, accepted_at,
                               delivered_at, read_at)
-        SELECT uuidv7(), v.workspace_id, v.channel_id, v.id, v.contact_id,
+        SELECT uuidv7(at - now()), v.workspace_id, v.channel_id, v.id, v.contact_id,
                CASE WHEN k % 2 = 0 THEN 'out' ELSE 'in' END,
                CASE WHEN k % 2 = 1 THEN 'received' WHEN x.n % 100 = 0 THEN 'failed' WHEN x.n % 40000 = 7 THEN 'unknown'
                     ELSE 'read' END,
@@ -60,13 +60,14 @@ _FILLED = {
                CASE WHEN k % 2 = 0 THEN at END, CASE WHEN k % 2 = 0 THEN at END, CASE WHEN k % 2 = 0 THEN at END
         FROM (SELECT *, row_number() OVER () AS n FROM conversations) AS x JOIN conversations v ON v.id = x.id,
              generate_series(1, :each) AS k,
-             LATERAL (SELECT now() - x.n * interval '10 s' - k * interval '7 h') AS t(at)
+             LATERAL (SELECT now() - interval '60 days' * power(random(), 2 + 0 * (x.n + k))) AS t(at)
     """,
     "jobs": """
         INSERT INTO jobs (id, task, queue, args, workspace_id, state, claim_no, attempt, max_attempts, run_at,
                           created_at, started_at, finished_at, errors, fingerprint, trace_id)
-        SELECT uuidv7(), (ARRAY['messages.send', 'ai.reply', 'webhooks.deliver', 'email.send'])[1 + n % 4],
-               (ARRAY['messages', 'ai', 'webhooks', 'email'])[1 + n % 4], '{"message_id": "00000000"}', :workspace,
+        SELECT uuidv7(at - now()), (ARRAY['messages.send', 'ai.reply', 'webhooks.deliver', 'email.send'])[1 + n % 4],
+               (ARRAY['messages', 'ai', 'webhooks', 'email'])[1 + n % 4],
+               '{"message_id": "00000000-0000-7000-8000-000000000000"}', :workspace,
                CASE WHEN n % 100 = 0 THEN 'dead' ELSE 'succeeded' END, 1, 1, 5, at, at, at, at + interval '80 ms',
                CASE WHEN n % 100 = 0 THEN jsonb_build_array(jsonb_build_object('at', at, 'kind', 'permanent',
                     'type', 'Refused', 'message', 'fault number ' || n % 2000)) ELSE '[]'::jsonb END,
@@ -75,7 +76,7 @@ _FILLED = {
     """,
     "audit": """
         INSERT INTO audit_events (id, workspace_id, actor, action, subject, at)
-        SELECT uuidv7(), :workspace, 'ann@example.test', 'campaign.start', 'campaign:' || n,
+        SELECT uuidv7(n * interval '-1 min'), :workspace, 'ann@example.test', 'campaign.start', 'campaign:' || n,
                now() - n * interval '1 min'
         FROM generate_series(1, 100000) AS n
     """,

@@ -125,10 +125,13 @@ def _kept(gate: dict[str, Any]) -> Reason:
 
 
 def _sent_by(session: Session, found: Job) -> Message | None:
-    message_id = found.args.get("message_id")
-    if not found.task.endswith(".send") or not message_id:
+    if not found.task.endswith(".send"):
         return None
-    return session.get(Message, uuid.UUID(message_id))
+    try:
+        message = session.get(Message, uuid.UUID(str(found.args.get("message_id"))))
+    except ValueError:  # a person may have changed the arguments
+        return None
+    return message if message and message.workspace_id == found.workspace_id else None
 
 
 def _summary(found: Message, told: Explanation) -> str:
