@@ -1,5 +1,6 @@
 """A cache in Redis that may be away at any time: reads miss, writes are lost, nobody waits. Every entry expires."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +15,10 @@ from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
 T = TypeVar("T")
+
+
+# What counts more rows than this is kept for at least so long, and for ten times as long as the counting took.
+_MANY, _LEAST, _TIMES = 5_000, timedelta(seconds=2), 10
 
 
 class TTL:
@@ -68,6 +73,24 @@ def get_or_load(key: str, loader: Callable[[], T], ttl: timedelta) -> T:
     value = loader()
     if value is not None:
         set(key, value, ttl)
+    return value
+
+
+def counted(key: str, loader: Callable[[], T], size: Callable[[T], int], *, least: timedelta = _LEAST) -> T:
+    """Return what the loader counts. Of many rows it is what was counted some time ago: however often it is looked at,
+    counting takes at most a tenth of the time.
+
+    Args:
+        size: how many rows such a value has counted.
+        least: how long what counted many is kept at least.
+    """
+    found = get(key)
+    if found is not None:
+        return found
+    began = time.monotonic()
+    value = loader()
+    if size(value) > _MANY:
+        set(key, value, max(least, _TIMES * timedelta(seconds=time.monotonic() - began)))
     return value
 
 

@@ -194,6 +194,23 @@ def test_the_times_are_those_that_users_know() -> None:
     }
 
 
+def test_what_counts_many_rows_is_kept_ten_times_as_long_as_it_took(empty: None) -> None:
+    asked: list[int] = []
+
+    def count(rows: int, took: float = 0.0) -> int:
+        asked.append(rows)
+        time.sleep(took)
+        return rows
+
+    assert [cache.counted("few", lambda: count(5_000), lambda rows: rows) for _ in range(2)] == [5_000] * 2
+    assert len(asked) == 2
+    assert [cache.counted("many", lambda: count(5_001), lambda rows: rows) for _ in range(2)] == [5_001] * 2
+    assert len(asked) == 3
+    cache.counted("slow", lambda: count(5_001, 0.5), lambda rows: rows)
+    left = {name: manager().client().pttl(f"{settings().key_prefix}cache:{name}") for name in ("many", "slow")}
+    assert left["many"] <= 2_000 < 4_000 < left["slow"]
+
+
 def test_without_redis_reads_miss_writes_are_lost_and_loaders_answer(
     stores: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ A recipient's state is that of its message, if it has one; a message that is no 
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,8 +19,6 @@ from crm_tasks.messages.models import Conversation, Message, MessageState
 STATES = tuple(state for state in MessageState if state is not MessageState.RECEIVED)
 # Under way: a campaign is not finished while one of its recipients is.
 OPEN = (MessageState.PLANNED, MessageState.QUEUED, MessageState.SENDING)
-# So small a campaign is counted each time; so long the figures of one under way may be old.
-_SMALL, _FRESH = 5_000, timedelta(seconds=2)
 _MOST_REASONS = 50
 
 
@@ -59,12 +56,10 @@ def joined(*columns: Any) -> sa.Select[Any]:
 
 def shown(session: Session, campaign: Campaign) -> Stats:
     """Return the figures for people: of a large campaign they may be some seconds old."""
-    if campaign.audience_total <= _SMALL:
-        return count(session, campaign)
-    ttl = _FRESH if campaign.state is CampaignState.RUNNING else cache.TTL.CAMPAIGN_STATS
+    least = {} if campaign.state is CampaignState.RUNNING else {"least": cache.TTL.CAMPAIGN_STATS}
     # What a state changes is seen at once.
     key = f"campaign:{campaign.id}:{campaign.state}:{campaign.audience_total}"
-    return Stats(**cache.get_or_load(key, lambda: asdict(count(session, campaign)), ttl))
+    return Stats(**cache.counted(key, lambda: asdict(count(session, campaign)), lambda it: it["audience"], **least))
 
 
 def count(session: Session, campaign: Campaign) -> Stats:
