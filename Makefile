@@ -41,8 +41,12 @@ run:  ## Start everything: Postgres, Valkey, web, workers, scheduler, Flower, sa
 	@$(call install,runtime)
 	@exec $(BIN)/crm up $(ARGS)
 
-test: lint  ## Run lint and the whole suite, a few files at a time
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: lint  ## Run lint and the whole suite, two files at a time; what fails is tried once more, alone
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS) || { \
+		[ $$? = 1 ] || exit 1; \
+		echo "These failed while two files shared the machine. Now each alone: what fails again has failed."; \
+		exec $(BIN)/python -m pytest --last-failed $(ARGS); \
+	}
 
 lint:  ## Check style, types and who imports whom
 	@$(call install,runtime)
@@ -69,5 +73,5 @@ lock:  ## Pin every version again after a change of requirements/*.in (ARGS=--up
 	done
 
 clean:  ## Remove what was installed and built; data in .crm stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.crm/*' -prune -exec rm -rf {} +
