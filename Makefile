@@ -45,7 +45,7 @@ test: lint  ## Run lint and the whole suite, two files at a time; what fails is 
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS) || { \
 		[ $$? = 1 ] || exit 1; \
 		echo "These failed while two files shared the machine. Now each alone: what fails again has failed."; \
-		exec $(BIN)/python -m pytest --last-failed $(ARGS); \
+		exec $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); \
 	}
 
 lint:  ## Check style, types and who imports whom
