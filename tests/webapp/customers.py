@@ -3,7 +3,7 @@
 import io
 import uuid
 
-from crm_tasks.contacts import suppression
+from crm_tasks.contacts import segments, suppression
 from crm_tasks.contacts.models import AttributeType, SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.core.types import new_id
@@ -11,7 +11,7 @@ from crm_tasks.imports import preview
 from crm_tasks.imports import service as imports
 from crm_tasks.imports.models import Duplicates
 from tests import payloads
-from tests.campaigns.audience import attribute
+from tests.campaigns.audience import attribute, person
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.imports.messy import messy
@@ -22,27 +22,55 @@ from tests.webhooks.hooks import run_one
 def customers(demo: Demo) -> dict[str, str]:
     """Make them, and return the pages about them."""
     contact_id = known(demo)
+    segment_id = segmented(demo)
     return {
         "contacts": "/contacts",
         "contact": f"/contacts/{contact_id}",
         "contact form": f"/contacts/{contact_id}/edit",
+        "segments": "/segments",
+        "segment": f"/segments/{segment_id}",
+        "segment form": f"/segments/{segment_id}/edit",
         "imports": "/imports",
         "import": f"/imports/{messy_import(demo)}",
         "import form": "/imports/new",
     }
 
 
+def segmented(demo: Demo) -> uuid.UUID:
+    """Make a segment of two groups."""
+    tags = [{"field": "tags", "op": "has", "value": each} for each in ("vip", "spring")]
+    number = {"field": "attributes.orders", "op": "between", "value": [1, 20]}
+    conditions = {"all": [{"any": tags}, {"all": [{"field": "created_at", "op": "within_days", "value": 30}, number]}]}
+    with db.transaction() as session:
+        return segments.create(session, demo.workspace_id, name="Best of spring", conditions=conditions).id
+
+
 def messy_import(demo: Demo) -> uuid.UUID:
     """Import a file some rows of which are refused."""
-    taken, found = preview.take(io.BytesIO(messy(200, "skip")[0].encode()), import_id := new_id())
-    how = {"mapping": None, "region": "BR", "tags": ("fair",), "duplicates": Duplicates.SKIP, "filename": "messy.csv"}
-    new = imports.NewImport(id=import_id, taken=taken, layout=found, actor="ann", **how)  # type: ignore[arg-type]
+    import_id = begun_import(demo, messy(200, "skip")[0], "messy.csv")
     with db.transaction() as session:
-        imports.accept(session, demo.workspace_id, new)
         job_id = imports.get(session, demo.workspace_id, import_id).job_id
     assert job_id is not None
     run_one(job_id, "imports")
     return import_id
+
+
+def begun_import(demo: Demo, text: str = "name,phone\nZoe,+14155550123\n", filename: str = "Other.csv") -> uuid.UUID:
+    """Begin an import."""
+    taken, found = preview.take(io.BytesIO(text.encode()), import_id := new_id())
+    new = imports.NewImport(
+        id=import_id,
+        taken=taken,
+        layout=found,
+        mapping=None,
+        region="BR",
+        tags=("fair",),
+        duplicates=Duplicates.SKIP,
+        filename=filename,
+        actor="ann",
+    )
+    with db.transaction() as session:
+        return imports.accept(session, demo.workspace_id, new).id
 
 
 def known(demo: Demo) -> uuid.UUID:
@@ -58,3 +86,18 @@ def known(demo: Demo) -> uuid.UUID:
         proof = {"message_id": str(told.id), "text": "STOP"}
         suppression.suppress_contact(session, demo.workspace_id, contact_id, medium="whatsapp", evidence=proof, **said)
     return contact_id
+
+
+def foreign_customers(demo: Demo) -> dict[str, dict[str, str]]:
+    """Make one of everything about customers, and return the values of each page that is about one."""
+    contact_id = str(person(demo, 1, name="Otherwise"))
+    attribute(demo, "orders", AttributeType.NUMBER)
+    segment_id, import_id = str(segmented(demo)), str(begun_import(demo))
+    return {
+        **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
+        **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
+        **{page: {"segment_id": segment_id} for page in ("segment", "segment_part", "edit_segment")},
+        **{page: {"segment_id": segment_id} for page in ("change_segment", "delete_segment")},
+        **{page: {"import_id": import_id} for page in ("one_import", "import_part", "import_rejects")},
+        **{page: {"import_id": import_id} for page in ("cancel_import", "undo_import")},
+    }

@@ -1,6 +1,5 @@
 """Every page of the admin with every role, and with the ids of another workspace: who is let in, who is not."""
 
-import io
 import uuid
 from collections.abc import Callable
 
@@ -10,12 +9,8 @@ from werkzeug.routing import Rule
 
 from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.core.types import new_id
 from crm_tasks.exports import service as exports
 from crm_tasks.exports.models import ExportFormat, ExportKind
-from crm_tasks.imports import preview
-from crm_tasks.imports import service as imports
-from crm_tasks.imports.models import Duplicates
 from crm_tasks.notifications import service as notifications
 from crm_tasks.notifications.models import Severity
 from crm_tasks.webhooks.service import endpoints
@@ -23,12 +18,12 @@ from crm_tasks.workspaces import invitations, policies
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.roles import MemberRole, Permission
 from tests.campaigns.audience import campaign
-from tests.campaigns.audience import person as customer
 from tests.core.ledger import execute, job
 from tests.fixtures import Demo
 from tests.messages.outgoing import post
 from tests.templates.fetched import approved
 from tests.webapp.admins import Browser, browser, log_in, person
+from tests.webapp.customers import foreign_customers
 from tests.webapp.dead import dead
 
 ALL = "owner admin marketer agent viewer operator"
@@ -54,6 +49,9 @@ ALLOWED = {
     "change_contact": WORK,
     "note_consent": WORK,
     "erase": MANAGE,
+    **dict.fromkeys(("segment_list", "segment", "segment_part"), ALL),
+    **dict.fromkeys(("segment_form", "create_segment", "edit_segment", "change_segment"), BROADCAST),
+    **dict.fromkeys(("delete_segment", "segment_builder", "count_segment"), BROADCAST),
     "imports": ALL,
     **dict.fromkeys(("import_form", "upload_import", "map_import", "look_import", "start_import"), BROADCAST),
     "one_import": ALL,
@@ -236,15 +234,6 @@ SAID = {"allowed": "no", "scope": "all", "medium": "*", "note": "by phone"}
 SET = {"name": "Mine", "secret": "access_token", "value": "stolen", "url": "http://127.0.0.1:9/x", "events": "*"}
 
 
-def imported(demo: Demo) -> uuid.UUID:
-    """Begin an import."""
-    taken, found = preview.take(io.BytesIO(b"name,phone\nZoe,+14155550123\n"), import_id := new_id())
-    how = {"mapping": None, "region": None, "tags": (), "duplicates": Duplicates.SKIP, "filename": "Other.csv"}
-    new = imports.NewImport(id=import_id, taken=taken, layout=found, actor="t", **how)  # type: ignore[arg-type]
-    with db.transaction() as session:
-        return imports.accept(session, demo.workspace_id, new).id
-
-
 def foreign(other: Demo) -> dict[str, dict[str, str]]:
     """Make one of everything in the other workspace; return the values of each page that is about one."""
     user_id = str(person("bob@example.test", (other.workspace_id, MemberRole.OWNER)))
@@ -263,8 +252,6 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
             session, other.workspace_id, "test", title="Other news", text="t", severity=Severity.INFO
         )
     campaign_id = str(campaign(other))
-    import_id = str(imported(other))
-    contact_id = str(customer(other, 1, name="Otherwise"))
     fingerprint = job(job_id).fingerprint or ""
     with db.transaction() as session:
         everyone = {"audience": {"all": True}}
@@ -278,10 +265,7 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
         **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
         **{page: {"campaign_id": campaign_id} for page in ("edit_campaign", "change_campaign", "delete_campaign")},
         **{page: {"campaign_id": campaign_id} for page in ("campaign_recipients", "test_campaign")},
-        **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
-        **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
-        **{page: {"import_id": import_id} for page in ("one_import", "import_part", "import_rejects")},
-        **{page: {"import_id": import_id} for page in ("cancel_import", "undo_import")},
+        **foreign_customers(other),
         "campaign_action": {"campaign_id": campaign_id, "action": "start"},
         **{page: {"fingerprint": fingerprint} for page in causes},
         **{page: {"job_id": str(job_id)} for page in ("job", "dead_letter", "edit_dead_letter")},
@@ -368,8 +352,8 @@ def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, d
 TABLES = (
     *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications"),
     *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports"),
-    *("contacts", "identities", "suppressions", "consent_events", "erasures"),
     *("channels", "templates", "policies", "webhook_endpoints", "webhook_deliveries", "api_keys"),
+    *("segments",),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.campaigns.audience import person as person_of
 from tests.fixtures import Demo
 from tests.imports.messy import messy
 from tests.outside import Site
@@ -55,3 +56,30 @@ def test_a_messy_file_is_imported_with_the_wizard(page: Any, web: Site, ann: Non
     page.get_by_role("link", name="Look at them by their tag").click()
     page.get_by_role("heading", name="Contacts").wait_for()
     assert page.locator("tbody tr").count() == 50
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_a_segment_counts_while_it_is_built_by_keyboard(page: Any, web: Site, ann: None, demo: Demo, look: str) -> None:
+    for n in range(7):
+        person_of(demo, n, tags=["vip"] if n < 3 else ["lead"])
+    enter(page, web)
+    page.goto(f"{web.url}/admin/segments/new")
+    count = page.locator("#segment-count")
+    page.get_by_label("Value").press_sequentially("vip")
+    page.get_by_text("3", exact=True).wait_for()
+    # What is typed stays where it is while the count changes.
+    assert page.evaluate("document.activeElement.value") == "vip"
+    page.get_by_role("button", name="Add a condition").press("Enter")
+    assert page.get_by_label("Value").first.input_value() == "vip"
+    page.get_by_label("Field").nth(1).select_option(label="name")
+    page.get_by_label("Comparison").nth(1).select_option(label="contains")
+    page.get_by_label("Value").nth(1).press_sequentially("Person 2")
+    page.get_by_text("1", exact=True).wait_for()
+    page.get_by_role("button", name="Remove").nth(1).press("Enter")
+    page.get_by_text("3", exact=True).wait_for()
+    page.get_by_label("Name", exact=True).fill("Very important")
+    # Enter keeps it, and removes nothing.
+    page.get_by_label("Name", exact=True).press("Enter")
+    page.get_by_role("heading", name="Very important").wait_for()
+    count.wait_for()
+    assert count.inner_text() == "3"

@@ -28,6 +28,7 @@ def register(app: Flask) -> None:
         people,  # noqa: F401
         queues,  # noqa: F401
         rules,  # noqa: F401
+        segments,  # noqa: F401
         settings,  # noqa: F401
         shown,
         system,  # noqa: F401
