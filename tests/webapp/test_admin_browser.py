@@ -35,11 +35,14 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
     execute(
         "INSERT INTO holds (id, scope, reason, actor) VALUES (gen_random_uuid(), 'queue:email', 'new server', 'ann')"
     )
+    written = campaign(demo)
     return {
         "home": "/",
         **customers(demo),
         "campaigns": "/campaigns",
-        "campaign": f"/campaigns/{campaign(demo)}",
+        "campaign": f"/campaigns/{written}",
+        "campaign edit": f"/campaigns/{written}/edit",
+        "campaign recipients": f"/campaigns/{written}/recipients",
         "new campaign": "/campaigns/new",
         "unknown": "/unknown",
         "dead letters": "/dead-letters",
