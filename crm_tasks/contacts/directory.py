@@ -15,7 +15,7 @@ from crm_tasks.core.db import now
 from crm_tasks.core.errors import Conflict, FieldError, Invalid, NotFound
 from crm_tasks.providers.mail import compose
 from crm_tasks.workspaces import service as workspaces
-from crm_tasks.workspaces.models import User
+from crm_tasks.workspaces.models import Membership
 from crm_tasks.workspaces.phones import e164
 
 # What is kept as it comes; identities and attributes have rules of their own.
@@ -68,7 +68,7 @@ def create(session: Session, workspace_id: uuid.UUID, values: Mapping[str, Any])
         name=values.get("name"),
         profile_at=moment if values.get("name") else None,
         attributes=_without_none(attributes.checked(session, workspace_id, values.get("attributes", {}))),
-        **_plain(session, values),
+        **_plain(session, workspace_id, values),
     )
     session.add(contact)
     session.flush()
@@ -93,7 +93,7 @@ def change(session: Session, workspace_id: uuid.UUID, contact_id: uuid.UUID, val
     if "attributes" in values:
         wanted = attributes.checked(session, workspace_id, values["attributes"])
         contact.attributes = _without_none({**contact.attributes, **wanted})
-    for name, value in _plain(session, values).items():
+    for name, value in _plain(session, workspace_id, values).items():
         setattr(contact, name, value)
     if "name" in values:
         contact.name, contact.profile_at = values["name"], moment
@@ -179,21 +179,22 @@ def _refuse(session: Session, owner: uuid.UUID, field: str, value: str) -> None:
     )
 
 
-def _plain(session: Session, values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(session: Session, workspace_id: uuid.UUID, values: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: values[name] for name in _PLAIN if name in values}
     if found.get("assigned_to") is not None:
-        require_user(session, found["assigned_to"], "assigned_to")
+        require_user(session, workspace_id, found["assigned_to"], "assigned_to")
     return found
 
 
-def require_user(session: Session, user_id: uuid.UUID, field: str) -> None:
-    """Let pass who can look after contacts.
+def require_user(session: Session, workspace_id: uuid.UUID, user_id: uuid.UUID, field: str) -> None:
+    """Let pass who can look after contacts: who belongs to the workspace.
 
     Raises:
-        Invalid: there is no such user.
+        Invalid: there is no such user here.
     """
-    if session.scalar(sa.select(User.id).where(User.id == user_id)) is None:
-        raise Invalid(f"There is no user {user_id}.", fields=[FieldError(field, "Give the id of a user.")])
+    if session.get(Membership, (workspace_id, user_id)) is None:
+        text = f"There is no user {user_id} in this workspace."
+        raise Invalid(text, fields=[FieldError(field, "Give the id of a user of this workspace.")])
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def start(
     Raises:
         Invalid: the value does not belong to the action, or no such user. NotFound: no such segment here.
     """
-    wanted = _checked(session, action, value)
+    wanted = _checked(session, workspace_id, action, value)
     made = BulkAction(
         id=new_id(),
         workspace_id=workspace_id,
@@ -206,7 +206,7 @@ def _update(session: Session, ids: Sequence[uuid.UUID], condition: Any, values: 
     return changed(session.execute(statement.execution_options(synchronize_session=False)))
 
 
-def _checked(session: Session, action: Action, value: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(session: Session, workspace_id: uuid.UUID, action: Action, value: Mapping[str, Any]) -> dict[str, Any]:
     name = {Action.TAG: "tags", Action.UNTAG: "tags", Action.ASSIGN: "user_id"}.get(action)
     if unknown := sorted(set(value) - {name}):
         raise Invalid(f"{action} takes no {unknown[0]}.", fields=[FieldError(unknown[0], "Leave this out.")])
@@ -215,7 +215,7 @@ def _checked(session: Session, action: Action, value: Mapping[str, Any]) -> dict
     if name not in value or value[name] == []:
         raise Invalid(f"{action} needs {name}.", fields=[FieldError(name, f"Say which {name}.")])
     if value.get("user_id") is not None:
-        directory.require_user(session, value["user_id"], "user_id")
+        directory.require_user(session, workspace_id, value["user_id"], "user_id")
     return dict(value)
 
 

@@ -16,7 +16,8 @@ from crm_tasks.core.types import new_id
 from crm_tasks.imports import bulk
 from crm_tasks.imports.bulk_models import Action, BulkAction, WorkState
 from crm_tasks.messages.models import Message, MessageState
-from crm_tasks.workspaces import users
+from crm_tasks.workspaces import members, users
+from crm_tasks.workspaces.roles import MemberRole
 from tests.fixtures import Demo
 from tests.harness import Program, beat, eventually, worker
 from tests.imports.conftest import QUICK
@@ -91,6 +92,10 @@ def test_a_user_looks_after_all_of_them_or_nobody(demo: Demo) -> None:
     people(demo, 3)
     with db.transaction() as session:
         user, _ = users.create(session, "agent@example.com")
+    with pytest.raises(Invalid, match="in this workspace"):
+        start(demo, Action.ASSIGN, {"all": True}, user_id=user.id)
+    with db.transaction() as session:
+        members.add(session, demo.workspace_id, user.id, MemberRole.AGENT)
     assert totals(run(start(demo, Action.ASSIGN, {"all": True}, user_id=user.id))) == (3, 3, 3, 0)
     assert totals(run(start(demo, Action.ASSIGN, {"all": True}, user_id=user.id))) == (3, 3, 0, 0)
     assert {each.assigned_to for each in rows(Contact)} == {user.id}

@@ -350,10 +350,10 @@ def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, d
 
 
 TABLES = (
-    *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications"),
-    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports"),
-    *("channels", "templates", "policies", "webhook_endpoints", "webhook_deliveries", "api_keys"),
-    *("segments",),
+    *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications", "notification_targets"),
+    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports", "bulk_actions"),
+    *("channels", "templates", "policies", "webhook_endpoints", "webhook_deliveries", "api_keys", "email_templates"),
+    *("conversations", "segments", "media", "attributes", "workspaces"),
 )
 
 
