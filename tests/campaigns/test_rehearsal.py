@@ -17,6 +17,7 @@ from crm_tasks.workspaces.models import Channel
 from tests.campaigns import audience
 from tests.campaigns.audience import (
     DISCOUNT,
+    SALE,
     TEXT,
     attribute,
     campaign,
@@ -230,11 +231,32 @@ def test_the_time_is_that_of_the_strictest_limit(shop: Demo) -> None:
     report = rehearse(shop, mine)
     assert report["time"]["limited_by"] == "workspace"
     assert report["time"]["seconds"] == pytest.approx(30, rel=0.2)
-    with db.transaction() as session:
-        channel = session.get_one(Channel, shop.channel_id)
-        channel.settings = {**channel.settings, "unique_per_day": 10}
+    channel_allows(shop, 10)
     report = rehearse(shop, mine)
     assert report["time"] == {"seconds": 2 * 86400, "limited_by": "people in 24 hours", "per_second": 0.965}
+
+
+def test_whom_one_reached_today_is_taken_off_the_limit_of_today(shop: Demo) -> None:
+    people(shop, 12, tags=["all"])
+    people(shop, 8, prefix="+1415777", tags=["others"])
+    person(shop, 0, prefix="+1415888", tags=["one"])
+    channel_allows(shop, 20)
+    mine, others = (campaign(shop, SALE, audience={"tags": [tag]}) for tag in ("all", "others"))
+    run(campaign(shop, SALE, audience={"tags": ["others"]}))
+    # The twelve take exactly what the eight have left.
+    assert rehearse(shop, mine)["time"]["limited_by"] == "channel"
+    run(campaign(shop, SALE, audience={"tags": ["one"]}))
+    report = rehearse(shop, mine)["time"]
+    assert (report["seconds"], report["limited_by"]) == (86400, "people in 24 hours")
+    # Whom one has reached today already costs nothing more.
+    channel_allows(shop, 5)
+    assert rehearse(shop, others)["time"]["limited_by"] == "channel"
+
+
+def channel_allows(demo: Demo, people: int) -> None:
+    with db.transaction() as session:
+        channel = session.get_one(Channel, demo.channel_id)
+        channel.settings = {**channel.settings, "unique_per_day": people}
 
 
 def test_a_rehearsal_begins_anew_and_the_run_follows_its_plan(shop: Demo) -> None:

@@ -388,6 +388,7 @@ def test_recipients_are_found_by_state_forecast_and_reason(app: Flask, ann: Flas
     assert "Person 50<" in ann.get(link[1].replace("&amp;", "&")).get_data(as_text=True)
     out = ann.get(f"{listed}?forecast=opted_out").get_data(as_text=True)
     assert ("Person 0<" in out, "Person 1<" in out, "suppressed" in out) == (True, False, True)
+    assert "opted out" in ann.get(page).get_data(as_text=True)
     assert "Person 0<" in ann.get(f"{listed}?code=suppressed").get_data(as_text=True)
     assert "Nobody matches" in ann.get(f"{listed}?state=read").get_data(as_text=True)
     assert "as forecast" in ann.get(f"{listed}?otherwise=1").get_data(as_text=True)

@@ -25,7 +25,7 @@ from crm_tasks.campaigns.service import (
 )
 from crm_tasks.campaigns.service.progress import STATES
 from crm_tasks.campaigns.service.recipients import Which
-from crm_tasks.campaigns.service.verdicts import Outcome
+from crm_tasks.campaigns.service.verdicts import OUTCOMES, Outcome
 from crm_tasks.contacts.models import Contact
 from crm_tasks.core import db
 from crm_tasks.core.errors import DomainError, NotFound
@@ -48,6 +48,21 @@ _ACTIONS = {
 }
 # By which state they come about; the same button would lead nowhere from the others.
 _LEADS_TO = {"pause": CampaignState.PAUSED, "cancel": CampaignState.CANCELLED}
+# What becomes of a recipient, in words.
+_MEANINGS = {
+    Outcome.WILL_BE_SENT: "will be sent",
+    Outcome.DUPLICATE: "the same person as another recipient",
+    Outcome.NO_IDENTITY: "cannot be reached by this channel",
+    Outcome.OPTED_OUT: "opted out",
+    Outcome.CAPPED: "had enough marketing: later",
+    Outcome.QUIET_HOURS: "quiet hours: later",
+    Outcome.WINDOW_CLOSED: "did not write in the last 24 hours",
+    Outcome.MISSING_PARAMETER: "a value is missing",
+    Outcome.TEMPLATE_STOPPED: "the template may not be sent",
+    Outcome.HUMAN_TOOK_OVER: "somebody here talks to them",
+    Outcome.OVER_BUDGET: "over the budget",
+    Outcome.HELD: "held",
+}
 # What has come so far is in all states behind it.
 _FUNNEL = (
     ("accepted", ("accepted", "sent", "delivered", "read", "played")),
@@ -166,10 +181,13 @@ def _found(campaign_id: uuid.UUID) -> dict[str, Any]:
             "medium": registry.provider(channel.kind).medium,
             "before": found.state in BEFORE,
             "buttons": _buttons(found, shown),
+            "meanings": _MEANINGS,
+            "outcomes_of": OUTCOMES,
+            "outcomes": _outcomes(shown),
             "funnel": _funnel(shown["counts"]),
             "left": sum(stats.states[name] for name in progress.OPEN),
             "pace": pace.shown(session, found),
-            "guards": guards.seen(session, found) if watched else [],
+            "guards": guards.shown(session, found) if watched else [],
             "samples": _samples(session, found, channel) if found.state in BEFORE and here().may("personal") else [],
             "to": here().email if found.type == EMAIL else "",
         }
@@ -178,6 +196,13 @@ def _found(campaign_id: uuid.UUID) -> dict[str, Any]:
 def _samples(session: Session, campaign: Campaign, channel: Channel) -> list[Any]:
     found = rehearsal.samples(session, campaign)
     return [preview.laid(session, channel, campaign.type, each["content"]) for each in found]
+
+
+def _outcomes(shown: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return what the rehearsal says becomes of how many: who gets it first, then the most frequent reason."""
+    counted = ((shown["rehearsal"] or {}).get("outcomes") or {}).items()
+    found = [(name, number) for name, number in counted if number]
+    return sorted(found, key=lambda each: (each[0] != Outcome.WILL_BE_SENT, -each[1]))
 
 
 def _funnel(counts: dict[str, int]) -> list[tuple[str, int]]:

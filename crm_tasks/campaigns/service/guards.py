@@ -6,7 +6,7 @@ and looking costs the same however large the campaign is.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.models import Campaign, CampaignState, Recipient
 from crm_tasks.campaigns.service import supervising
+from crm_tasks.core import cache
 from crm_tasks.core.db import now
 from crm_tasks.messages.models import AccountUpdate, MessageState
 from crm_tasks.templates import service as templates
@@ -213,6 +214,13 @@ def _quality(session: Session, campaign: Campaign) -> Iterator[Halt]:
     )
     if (said := session.scalar(query)) is not None:
         yield Halt("quality_dropped", f"the provider says {said}", "the number's quality at the start")
+
+
+def shown(session: Session, campaign: Campaign) -> list[Seen]:
+    """Return how near guards are to halting a campaign, for people: of a large one as it was some seconds ago."""
+    key = f"campaign:{campaign.id}:{campaign.state}:guards"
+    loader = lambda: [asdict(each) for each in seen(session, campaign)]  # noqa: E731
+    return [Seen(**each) for each in cache.counted(key, loader, lambda _: campaign.audience_total)]
 
 
 def seen(session: Session, campaign: Campaign) -> list[Seen]:

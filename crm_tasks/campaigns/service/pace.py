@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,8 +15,6 @@ from crm_tasks.core.db import now
 
 # A chart has at most so many stretches, each of whole minutes; the rate is that of so many seconds.
 MOST, LATELY = 60, 60.0
-# So long the figures of one under way may be old; those of one that is over hardly change.
-_FRESH = timedelta(seconds=2)
 _MINUTES = """
     SELECT floor(extract(epoch FROM coalesce(m.accepted_at, m.failed_at) - :since) / :step)::int AS stretch,
            count(m.accepted_at) AS accepted, count(*) FILTER (WHERE m.accepted_at IS NULL) AS failed,
@@ -41,12 +39,13 @@ class Pace:
 
 
 def shown(session: Session, campaign: Campaign) -> Pace | None:
-    """Return how fast a campaign goes or went; None before it starts."""
+    """Return how fast a campaign goes or went, of a large one as it was some seconds ago; None before it starts."""
     if campaign.started_at is None:
         return None
-    ttl = _FRESH if campaign.state is CampaignState.RUNNING else cache.TTL.CAMPAIGN_STATS
+    least = {} if campaign.state is CampaignState.RUNNING else {"least": cache.TTL.CAMPAIGN_STATS}
     key = f"campaign:{campaign.id}:{campaign.state}:pace"
-    return Pace(**cache.get_or_load(key, lambda: asdict(measure(session, campaign)), ttl))
+    found = cache.counted(key, lambda: asdict(measure(session, campaign)), lambda _: campaign.audience_total, **least)
+    return Pace(**found)
 
 
 def measure(session: Session, campaign: Campaign) -> Pace:

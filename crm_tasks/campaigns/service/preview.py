@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -22,9 +21,6 @@ from crm_tasks.templates import service as templates
 from crm_tasks.templates.shape import Laid
 from crm_tasks.workspaces.models import Channel
 
-# So long a number of people may be old while somebody writes.
-_FRESH = timedelta(seconds=10)
-
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -37,14 +33,14 @@ class Preview:
 
 
 def count(session: Session, workspace_id: uuid.UUID, wanted: Mapping[str, Any]) -> int:
-    """Return how many are meant, as it was some seconds ago.
+    """Return how many are meant; of many, as it was some seconds ago.
 
     Raises:
         NotFound: no such segment here. Invalid: the segment's conditions cannot be used any more.
     """
     asked = dumps(orjson.loads(dumps(wanted)))
     key = f"audience:{workspace_id}:{uuid.uuid5(workspace_id, asked)}"
-    return cache.get_or_load(key, lambda: audience.count(session, workspace_id, wanted), _FRESH)
+    return cache.counted(key, lambda: audience.count(session, workspace_id, wanted), lambda number: number)
 
 
 def people(

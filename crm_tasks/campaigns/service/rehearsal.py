@@ -7,7 +7,7 @@ recipient: so after the run every difference can be listed with its cause.
 import math
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,8 +103,10 @@ def samples(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
 
 
 def _forecast(session: Session, campaign: Campaign, ids: Sequence[uuid.UUID]) -> None:
-    sums = _Sums(campaign)
     channel = session.get_one(Channel, campaign.channel_id)
+    # Who was reached today costs nothing of what is left of today.
+    known = pacing.reached(session, channel, ids) if channel.settings.get("unique_per_day") else set()
+    sums = _Sums(campaign, known)
     looks = {each.row.contact_id: each for each in _looks(session, campaign, channel, ids)}
     people = verdicts.people(session, looks.values()) if rendering.places(campaign.content) else {}
     if looks:
@@ -142,9 +144,10 @@ def _carry(session: Session, first: Look, cost: int) -> None:
 class _Sums:
     """What is counted over all chunks."""
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, campaign: Campaign, known: Collection[uuid.UUID]) -> None:
         kept = campaign.rehearse_sums
         self._budget = campaign.budget
+        self._known = known
         self.outcomes: Counter[str] = Counter(kept.get("outcomes", {}))
         self.costs: dict[str, list[int]] = kept.get("costs", {})
         self.new_people: int = kept.get("new_people", 0)
@@ -177,7 +180,7 @@ class _Sums:
     def _pace(self, seen: Look) -> None:
         for limit in pacing.limits_of(seen):
             if isinstance(limit, Members):
-                self.new_people += 1
+                self.new_people += seen.row.contact_id not in self._known
                 self.limits["people"] = limit.limit
             elif not limit.name.startswith("pair:"):
                 # A part of it is for those who do not wait, such as replies.
@@ -211,7 +214,7 @@ def _report(session: Session, campaign: Campaign) -> dict[str, Any]:
     return {
         "audience": campaign.audience_total,
         "outcomes": outcomes,
-        "time": _time(outcomes[Outcome.WILL_BE_SENT], sums),
+        "time": _time(outcomes[Outcome.WILL_BE_SENT], sums, _reached_today(session, campaign, sums)),
         "cost": {
             "total": sums.get("cost", 0) / _MILLION,
             "by": [
@@ -225,14 +228,22 @@ def _report(session: Session, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _time(messages: int, sums: dict[str, Any]) -> dict[str, Any]:
+def _reached_today(session: Session, campaign: Campaign, sums: dict[str, Any]) -> int:
+    """Return how many the portfolio has reached in the last 24 hours, if that limits this campaign."""
+    if "people" not in sums.get("limits", {}):
+        return 0
+    return len(pacing.reached(session, session.get_one(Channel, campaign.channel_id)))
+
+
+def _time(messages: int, sums: dict[str, Any], reached: int) -> dict[str, Any]:
     """Return how long it takes at the strictest of the present limits, in seconds, and which that is."""
     limits: dict[str, float] = dict(sums.get("limits", {}))
     people = limits.pop("people", None)
     name, rate = min(limits.items(), key=lambda item: item[1], default=("nothing", None))
     seconds, by = (messages / rate if rate else 0.0), name
-    # Those whom nobody wrote to today: so many on the first day, so many on each that follows.
-    days = math.ceil(sums.get("new_people", 0) / people) - 1 if people else 0
+    # Those whom nobody wrote to today: on the first day as many as are left of it, so many on each that follows.
+    later = sums.get("new_people", 0) - max(people - reached, 0) if people else 0
+    days = math.ceil(later / people) if people and later > 0 else 0
     if days * _DAY > seconds:
         seconds, by = float(days * _DAY), "people in 24 hours"
     return {"seconds": round(seconds, 1), "limited_by": by, "per_second": rate and round(rate, 3)}

@@ -6,12 +6,13 @@ time than those at which they left.
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from crm_tasks.core import db, pace
 from crm_tasks.core.errors import Snooze
@@ -179,13 +180,29 @@ def _opens_a_window(seen: Look) -> bool:
     return until is None or until <= seen.now
 
 
+def reached(session: Session, channel: Channel, people: Collection[uuid.UUID] | None = None) -> set[uuid.UUID]:
+    """Return whom a channel's portfolio has reached in the last 24 hours, of these people or of all."""
+    query = _whom(portfolio_of(channel.settings, channel.waba_id, channel.id))
+    if people is not None:
+        query = query.where(Message.contact_id.in_(people))
+    return {contact_id for contact_id, _ in session.execute(query) if contact_id is not None}
+
+
 def _reached(portfolio: str) -> Iterable[tuple[str, datetime]]:
-    """Return whom a portfolio's channels may have reached outside a window in the last 24 hours: rather too many."""
+    # Beside the pool: the caller has a connection of it already, as all the others who wait may have.
+    with db.aside() as session:
+        return [(str(contact_id), at) for contact_id, at in session.execute(_whom(portfolio))]
+
+
+def _whom(portfolio: str) -> sa.Select[uuid.UUID | None, datetime]:
+    """Return the query for whom a portfolio's channels may have reached outside a window in the last 24 hours, and when
+    they last did: rather too many.
+    """
     of_portfolio = sa.func.coalesce(
         Channel.settings["portfolio_id"].astext, Channel.waba_id, sa.cast(Channel.id, sa.Text)
     )
     when = sa.func.coalesce(Message.accepted_at, Message.created_at)
-    query = (
+    return (
         sa.select(Message.contact_id, sa.func.max(when))
         .where(
             Message.channel_id.in_(sa.select(Channel.id).where(of_portfolio == portfolio)),
@@ -197,6 +214,3 @@ def _reached(portfolio: str) -> Iterable[tuple[str, datetime]]:
         )
         .group_by(Message.contact_id)
     )
-    # Beside the pool: the caller has a connection of it already, as all the others who wait may have.
-    with db.aside() as session:
-        return [(str(contact_id), at) for contact_id, at in session.execute(query)]
