@@ -170,6 +170,7 @@ class Message(Base):
     answer_id: Mapped[uuid.UUID | None]
     event_id: Mapped[uuid.UUID | None]
     trace_id: Mapped[uuid.UUID | None]
+    # What a provider sent; of a test of ours what was said on the way out.
     raw: Mapped[Any | None] = mapped_column(JSON)
     # The file of a picture, a sound or the like. No foreign key: files go earlier than what was said about them.
     media_id: Mapped[uuid.UUID | None]

@@ -21,14 +21,14 @@ from crm_tasks.core.log import get_logger
 from crm_tasks.core.queues import Queue
 from crm_tasks.core.task import finishing, job, record, until_stored
 from crm_tasks.media.service import fetching
-from crm_tasks.messages.service import attachments, leaving, reading, results, sending
+from crm_tasks.messages.service import attachments, leaving, reading, results, sending, trying
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
 from crm_tasks.messages.service.pacing import MARK_AHEAD, Start
 from crm_tasks.messages.service.results import Answered
 from crm_tasks.messages.service.sending import Wish
-from crm_tasks.providers import http
+from crm_tasks.providers import http, tape
 from crm_tasks.providers.provider import Action, Refusal
 from crm_tasks.providers.whatsapp import templates as lists
 from crm_tasks.templates import service as templates
@@ -115,7 +115,10 @@ def deliver(wanted: uuid.UUID, *, begin: Begin = _begun.ask, also: Also | None =
     order = _begin(wanted, claim, begin)
     if order is None:
         return
-    result = leaving.leave(order, lambda: claim.holds_for(http.longest()))
+    with tape.recording(order.sender.credentials, wanted=order.test) as said:
+        result = leaving.leave(order, lambda: claim.holds_for(http.longest()))
+    if said:
+        _keep(wanted, said)
     if result is None:
         why = "no slot was near, or the lease would not outlast the request"
         raise Snooze(timedelta(seconds=1), why, code="not_left")
@@ -125,6 +128,14 @@ def deliver(wanted: uuid.UUID, *, begin: Begin = _begun.ask, also: Also | None =
         results.heard([answered])
         raise outcome
     until_stored(partial(_recorded.ask, answered))
+
+
+def _keep(message_id: uuid.UUID, said: Sequence[tape.Exchange]) -> None:
+    """Keep what was said with a test; what came of it is worth more, and must be written whatever becomes of this."""
+    try:
+        db.retrying(trying.keep, message_id, said)
+    except Exception as error:  # noqa: BLE001  whatever it was
+        log.warning("test.not_kept", message_id=str(message_id), error=type(error).__name__)
 
 
 def _refused(session: Session, answered: Answered, also: Also | None) -> Outcome:

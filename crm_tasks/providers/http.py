@@ -24,6 +24,7 @@ import crm_tasks
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
 from crm_tasks.core.log import get_logger
+from crm_tasks.providers import tape
 
 log = get_logger(__name__)
 
@@ -60,6 +61,13 @@ def request(method: str, url: str, *, timeout: float | None = None, **options: A
     Raises:
         NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
     """
+    with tape.http(method, url, options) as heard:
+        answer = _tries(method, url, timeout, options)
+        heard(answer)
+    return answer
+
+
+def _tries(method: str, url: str, timeout: float | None, options: dict[str, Any]) -> Answer:
     end = time.monotonic() + (timeout or longest())
     for delay in (*retry_delays(), None):
         try:

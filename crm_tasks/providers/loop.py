@@ -23,6 +23,7 @@ import crm_tasks
 from crm_tasks.config import settings
 from crm_tasks.core import metrics
 from crm_tasks.core.log import get_logger
+from crm_tasks.providers import tape
 from crm_tasks.providers.http import MAX_BODY, Answer, NoAnswer, NotSent, host_of, longest, retry_delays
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ async def request(method: str, url: str, *, timeout: float | None = None, **opti
     Raises:
         NotSent: no connection, after HTTP_RETRIES further tries. NoAnswer: anything after that.
     """
+    with tape.http(method, url, options) as heard:
+        answer = await _tries(method, url, timeout, options)
+        heard(answer)
+    return answer
+
+
+async def _tries(method: str, url: str, timeout: float | None, options: dict[str, Any]) -> Answer:
     end = time.monotonic() + (timeout or longest())
     for delay in (*retry_delays(), None):
         try:

@@ -123,6 +123,11 @@ ALLOWED = {
     "keys": MANAGE,
     "create_key": MANAGE,
     "revoke_key": MANAGE,
+    "tests": ANSWER,
+    "send_test": ANSWER,
+    "test_message": ANSWER,
+    "test_message_part": ANSWER,
+    "send_test_event": MANAGE,
     "people": MANAGE,
     "invite": MANAGE,
     "take_back": MANAGE,
@@ -253,6 +258,8 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
         )
     campaign_id = str(campaign(other))
     fingerprint = job(job_id).fingerprint or ""
+    test_id = str(post(other, "A test for Other"))
+    execute("UPDATE messages SET author = 'test' WHERE id = :id", id=test_id)
     with db.transaction() as session:
         everyone = {"audience": {"all": True}}
         asked = exports.start(
@@ -271,6 +278,7 @@ def foreign(other: Demo) -> dict[str, dict[str, str]]:
         **{page: {"job_id": str(job_id)} for page in ("job", "dead_letter", "edit_dead_letter")},
         "job_action": {"job_id": str(job_id), "action": "retry"},
         **{page: {"export_id": export_id} for page in ("export", "export_part", "download_export", "remove_export")},
+        **{page: {"message_id": test_id} for page in ("test_message", "test_message_part")},
         "settle": {"message_id": str(message_id), "decision": "failed"},
         "release_hold": {"hold_id": str(hold.id)},
         "read_one": {"notification_id": str(told)},

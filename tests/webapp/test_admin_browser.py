@@ -14,7 +14,9 @@ from tests.webapp.admins import person
 from tests.webapp.browsing import EMAIL, LOOKS, MARKS, enter, picture
 from tests.webapp.customers import customers
 from tests.webapp.dead import dead
+from tests.webapp.exported import exports
 from tests.webapp.set_up import set_up
+from tests.webapp.tried import tried
 
 pytestmark = MARKS
 
@@ -39,6 +41,8 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
     return {
         "home": "/",
         **customers(demo),
+        **exports(demo),
+        **tried(demo),
         "campaigns": "/campaigns",
         "campaign": f"/campaigns/{written}",
         "campaign edit": f"/campaigns/{written}/edit",

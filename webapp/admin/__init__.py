@@ -33,6 +33,7 @@ def register(app: Flask) -> None:
         shown,
         system,  # noqa: F401
         templates,  # noqa: F401
+        tests,  # noqa: F401
         unknown,  # noqa: F401
         webhooks,  # noqa: F401
         workspaces,  # noqa: F401

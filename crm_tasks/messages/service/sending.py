@@ -18,7 +18,7 @@ from crm_tasks.core.errors import Outcome, Permanent, Snooze
 from crm_tasks.core.jobs.claim import Claim, acting_for
 from crm_tasks.core.log import get_logger
 from crm_tasks.messages.models import Message, MessageState
-from crm_tasks.messages.service import admission, attachments, gates, news, pacing, unknown
+from crm_tasks.messages.service import admission, attachments, gates, news, pacing, trying, unknown
 from crm_tasks.messages.service.look import Look, looks
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.providers.provider import Address, Outgoing, Provider, Sender
@@ -43,6 +43,8 @@ class Order:
     sender: Sender
     message: Outgoing
     start: Start
+    # Whether what is said on the way is kept.
+    test: bool = False
 
 
 # What to send; until when to put it off; a slot that is still far off; files that the provider must have before; or
@@ -206,7 +208,8 @@ def _order(each: _Ready) -> Order:
         category=row.category,
     )
     assert each.start is not None
-    return Order(each.seen.provider, workspaces.sender(each.seen.channel), message, each.start)
+    sender, test = workspaces.sender(each.seen.channel), row.author == trying.AUTHOR
+    return Order(each.seen.provider, sender, message, each.start, test)
 
 
 def _may_be_sent(session: Session, seen: Look, claim: Claim) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crm_tasks.config import settings
+from crm_tasks.providers import tape
 from crm_tasks.providers.mail import codes
 from crm_tasks.providers.mail.codes import Kind
 from crm_tasks.providers.mail.compose import Composed
@@ -79,14 +80,17 @@ def send(server: Server, mail: Composed, *, timeout: float | None = None) -> Res
     """
     client = _Client(time.monotonic() + (timeout or settings().http_timeout))
     step = Step.HELLO
-    try:
-        with _deadline(client), _closing(client):
-            for step, act in _dialogue(client, server, mail):
-                code, text = act()
-                if not 200 <= code < 300:
-                    return refusal(step, code, text)
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        return _broken(client, step, error)
+    with tape.dialogue(f"{server.host}:{server.port}, {server.security}", mail.data) as heard:
+        try:
+            with _deadline(client), _closing(client):
+                for step, act in _dialogue(client, server, mail):
+                    code, text = act()
+                    heard(step, f"{code} {text.decode('utf-8', 'replace') if isinstance(text, bytes) else text}")
+                    if not 200 <= code < 300:
+                        return refusal(step, code, text)
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            heard(step, f"{type(error).__name__}: {error}")
+            return _broken(client, step, error)
     # The server's own id has no standard place in its reply, and bounces name ours.
     return Accepted(str(mail.message_id))
 
