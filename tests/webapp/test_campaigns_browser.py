@@ -87,8 +87,13 @@ def test_a_campaign_from_the_form_to_its_end_paused_on_the_way(
     assert page.get_by_text("Take 20 % off everything").count() == 5
     assert not axe.faults(page)
     picture(page, f"campaign-rehearsed-{look}")
-    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("Start", exact=True).click()
+    page.get_by_role("button", name=f"Send to {PEOPLE} people").click()
+    page.get_by_text("Cancel", exact=True).click()
     eventually(lambda: len(received(sandbox)) > RATE, "some have it", LONG / 1000)
+    # What was opened stays open while the page is refreshed.
+    assert page.get_by_role("button", name="Cancel it").is_visible()
+    page.get_by_text("Cancel", exact=True).click()
     page.get_by_role("button", name="Pause").click()
     page.locator("#state", has_text="paused").wait_for()
     ((mine,),) = execute("SELECT id FROM campaigns")

@@ -31,7 +31,10 @@ def dead_letters() -> str:
     which = Which(workspace_id=here().sees)
     with db.transaction() as session:
         groups, stats = letters.groups(session, which), letters.stats(session, which.workspace_id)
-    return render_template("admin/dead_letters.html", groups=groups, stats=stats, shown=masked.shower(here()))
+        hours = letters.by_hour(session, which)
+    return render_template(
+        "admin/dead_letters.html", groups=groups, stats=stats, hours=hours, shown=masked.shower(here())
+    )
 
 
 @blueprint.get("/dead-letters/<fingerprint>")
