@@ -3,6 +3,7 @@
 from flask import Blueprint, Flask, render_template, request
 
 from crm_tasks.config import settings
+from webapp import flower
 
 blueprint = Blueprint("home", __name__)
 
@@ -19,6 +20,6 @@ def index() -> str:
     config = settings()
     return render_template(
         "home.html",
-        flower_url=f"http://{host}:{config.flower_port}/",
+        flower_url=flower.url(),
         sandbox_url=f"http://{host}:{config.sandbox_port}/" if config.uses_sandbox else None,
     )

@@ -93,6 +93,11 @@ def plan(session: Session, entries: Iterable[Entry]) -> None:
         )
 
 
+def upcoming(session: Session) -> list[CalendarEntry]:
+    """Return the entries that a scheduler knows, the next one first."""
+    return list(session.scalars(sa.select(CalendarEntry).order_by(CalendarEntry.next_at, CalendarEntry.entry)))
+
+
 def fire(session: Session, entry: Entry) -> bool:
     """Fire the entry if it is due, in the caller's transaction; True if there is more to fire."""
     row = session.execute(

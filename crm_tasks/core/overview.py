@@ -151,6 +151,40 @@ def _measured(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What finished in one minute: how many by state, and how long they ran and waited, in milliseconds."""
+
+    at: datetime
+    succeeded: int
+    dead: int
+    cancelled: int
+    run_p50: float | None
+    run_p95: float | None
+    wait_p95: float | None
+
+
+def minutes(session: Session, *, last: int = 60, queue: str | None = None) -> list[Minute]:
+    """Return the last minutes one by one, the oldest first: of a queue, or of all together."""
+    moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
+    first = moment.replace(second=0, microsecond=0) - timedelta(minutes=last - 1)
+    found: dict[datetime, list[tuple[str, list[int], list[int]]]] = defaultdict(list)
+    query = sa.select(JobMinute).where(JobMinute.minute >= first)
+    for row in session.scalars(query.where(JobMinute.queue == queue) if queue else query):
+        found[row.minute].append((row.state, row.run, row.wait))
+    for (minute, name, state), (run, wait) in _tail(session).items():
+        if queue in (None, name):
+            found[minute].append((state, run, wait))
+    return [_minute(at, found[at]) for at in (first + timedelta(minutes=each) for each in range(last))]
+
+
+def _minute(at: datetime, parts: list[tuple[str, list[int], list[int]]]) -> Minute:
+    ended = {state: sum(sum(run) for name, run, _ in parts if name == state) for state in _ENDED}
+    run, wait = rollup.added(part[1] for part in parts), rollup.added(part[2] for part in parts)
+    times = [rollup.percentile(run, 0.5), rollup.percentile(run, 0.95), rollup.percentile(wait, 0.95)]
+    return Minute(at, *(ended[state] for state in _ENDED), *times)
+
+
 def statistics(session: Session, *, days: int = 7) -> list[dict[str, Any]]:
     """Return how many jobs ended in each state, per queue and day (UTC), the newest day first."""
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]

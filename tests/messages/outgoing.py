@@ -1,6 +1,7 @@
 """Messages of ours on their way out: accepting them, waiting for what becomes of them, looking at what was sent."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,11 +19,19 @@ ANN = "+15550001111"
 AT_MOST = 60.0
 
 
-def post(demo: Demo, body: str = "Hello", *, to: str = ANN, context: str | None = None) -> uuid.UUID:
+def post(
+    demo: Demo,
+    body: str = "Hello",
+    *,
+    to: str = ANN,
+    context: str | None = None,
+    scheduled_for: datetime | None = None,
+) -> uuid.UUID:
     """Accept a text to somebody who has just written."""
     with db.transaction() as session:
         wrote(session, demo, to)
-    return _post(demo, to, outbox.NewMessage(type="text", content={"body": body}, context_id=context))
+    new = outbox.NewMessage(type="text", content={"body": body}, context_id=context, scheduled_for=scheduled_for)
+    return _post(demo, to, new)
 
 
 def post_template(demo: Demo, template: dict[str, Any], *, to: str = ANN) -> uuid.UUID:

@@ -1,6 +1,8 @@
 """A real browser for tests of pages, and the one who sits at it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,20 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
 }
+
+
+@contextmanager
+def watched(chromium: Any, web: Site, look: str = "light", *, but: str = "") -> Iterator[Any]:
+    """Open a page that fails for any error on its console, save one with these words, or any request elsewhere."""
+    problems: list[str] = []
+    opened = chromium.new_page(**LOOKS[look])
+    opened.set_default_timeout(20_000)
+    opened.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("request", lambda asked: problems.append(asked.url) if not asked.url.startswith(web.url) else None)
+    yield opened
+    opened.close()
+    assert [each for each in problems if not but or but not in each] == []
 
 
 def fill_login(page: Any, web: Site, password: str = PASSWORD) -> None:

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from tests.fixtures import Demo, make_demo
 from tests.outside import Site
 from tests.webapp.api import Api, key_of
-from tests.webapp.browsing import CHROMIUM, LOOKS
+from tests.webapp.browsing import CHROMIUM, watched
 
 
 @pytest.fixture(autouse=True)
@@ -66,12 +66,5 @@ def look() -> str:
 @pytest.fixture
 def page(chromium: Any, web: Site, look: str) -> Iterator[Any]:
     """A page that fails the test for any error on its console or any request elsewhere."""
-    problems: list[str] = []
-    opened = chromium.new_page(**LOOKS[look])
-    opened.set_default_timeout(20_000)
-    opened.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("request", lambda asked: problems.append(asked.url) if not asked.url.startswith(web.url) else None)
-    yield opened
-    opened.close()
-    assert not problems
+    with watched(chromium, web, look) as opened:
+        yield opened

@@ -1,12 +1,27 @@
 """A workspace with all that can be set, and the pages of it."""
 
-from crm_tasks.core import db
+from datetime import UTC, datetime, timedelta
+
+from crm_tasks.core import calendar, db
+from crm_tasks.schedule import ENTRIES
 from crm_tasks.webhooks.service import endpoints
 from crm_tasks.workspaces import policies
+from tests.campaigns.audience import campaign
 from tests.fixtures import Demo
+from tests.messages.outgoing import post
 from tests.templates.fetched import approved
 
 ACTOR = "user:ann@example.test"
+
+
+def something_later(demo: Demo) -> None:
+    """Schedule messages, a campaign and what recurs."""
+    noon = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0)
+    for days in (0, 0, 0, 1, 4):
+        post(demo, "Your appointment is tomorrow at nine", scheduled_for=noon + timedelta(days=days))
+    campaign(demo, name="Spring sale", scheduled_for=noon + timedelta(days=1))
+    with db.transaction() as session:
+        calendar.plan(session, ENTRIES)
 
 
 def set_up(demo: Demo) -> dict[str, str]:

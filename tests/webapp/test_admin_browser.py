@@ -13,9 +13,9 @@ from tests.webapp import axe
 from tests.webapp.admins import person
 from tests.webapp.browsing import EMAIL, LOOKS, MARKS, enter, picture
 from tests.webapp.customers import customers
-from tests.webapp.dead import dead
+from tests.webapp.dead import dead, succeed
 from tests.webapp.exported import exports
-from tests.webapp.set_up import set_up
+from tests.webapp.set_up import set_up, something_later
 from tests.webapp.tried import tried
 
 pytestmark = MARKS
@@ -27,6 +27,7 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
     person(EMAIL, operator=True)
     ids = [dead("template spring_sale is paused", workspace_id=demo.workspace_id) for _ in range(7)]
     for _ in range(3):
+        succeed(new(workspace_id=demo.workspace_id))
         new(workspace_id=demo.workspace_id)
     execute("UPDATE messages SET state = 'delivered' WHERE id = :id", id=post(demo, to="+15550002222"))
     execute(
@@ -38,6 +39,7 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
         "INSERT INTO holds (id, scope, reason, actor) VALUES (gen_random_uuid(), 'queue:email', 'new server', 'ann')"
     )
     written = campaign(demo)
+    something_later(demo)
     return {
         "home": "/",
         **customers(demo),
@@ -52,7 +54,9 @@ def busy(demo: Demo, web: Site) -> dict[str, str]:
         "dead letters": "/dead-letters",
         "dead group": f"/dead-letters/{job(ids[0]).fingerprint}",
         "dead letter": f"/dead-letters/job/{ids[0]}",
+        "calendar": "/calendar",
         "queues": "/queues",
+        "queue": "/queues/messages",
         "jobs": "/jobs",
         "job": f"/jobs/{ids[0]}",
         **set_up(demo),

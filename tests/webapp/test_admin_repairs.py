@@ -201,7 +201,7 @@ def test_queues_count_the_workspace_at_hand_or_all(app: Flask, demo: Demo, other
 
 
 def row(page: str, queue: str = "messages") -> list[int]:
-    cells = page.partition(f"<td>{queue}")[2].partition("</tr>")[0].split("<td")[1:6]
+    cells = page.partition(f">{queue}</a>")[2].partition("</tr>")[0].split("<td")[1:6]
     return [
         int(cell.rpartition("</a>")[0].rpartition(">")[2] or cell.partition(">")[2].partition("<")[0]) for cell in cells
     ]

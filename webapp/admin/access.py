@@ -93,11 +93,16 @@ NEEDS: dict[str, Permission | None] = {
     "discard_group": Permission.REPAIR,
     "queues": Permission.LOOK,
     "queues_part": Permission.LOOK,
+    "queue": Permission.LOOK,
+    "queue_part": Permission.LOOK,
     "place_hold": Permission.REPAIR,
     "release_hold": Permission.REPAIR,
     "jobs": Permission.LOOK,
     "job": Permission.LOOK,
     "job_action": Permission.REPAIR,
+    "calendar": Permission.LOOK,
+    "scheduled_message": Permission.ANSWER,
+    "scheduled_campaign": Permission.BROADCAST,
     "unknown": Permission.LOOK,
     "settle": Permission.ANSWER,
     "settings": Permission.LOOK,
@@ -163,7 +168,7 @@ WIDE = frozenset(
         "audit_log",
         *("dead_letters", "dead_group", "canary_part", "retry_canary", "retry_group", "discard_group"),
         *("dead_letter", "edit_dead_letter"),
-        *("queues", "queues_part", "place_hold", "release_hold", "jobs", "job", "job_action"),
+        *("queues", "queues_part", "queue", "queue_part", "place_hold", "release_hold", "jobs", "job", "job_action"),
     }
 )
 # Pages of the settings that have addresses of their own.
@@ -176,6 +181,7 @@ NAVIGATION = (
     ("imports", "Imports"),
     ("campaigns", "Campaigns"),
     ("exports", "Exports"),
+    ("calendar", "Calendar"),
     ("unknown", "Unknown sends"),
     ("dead_letters", "Dead letters"),
     ("queues", "Queues"),

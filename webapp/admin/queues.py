@@ -9,13 +9,17 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from crm_tasks.config import settings
 from crm_tasks.core import db, holds, overview
-from crm_tasks.core.errors import DomainError, FieldError, Invalid
-from webapp import own
+from crm_tasks.core.errors import DomainError, FieldError, Invalid, NotFound
+from crm_tasks.core.queues import Queue
+from webapp import flower, own
 from webapp.admin import blueprint
 from webapp.admin.access import here
 
 LONGEST = 60 * 24 * 366
+# Minutes that a chart shows.
+LAST = 60
 
 
 @blueprint.get("/queues")
@@ -28,6 +32,18 @@ def queues() -> str:
 def queues_part() -> str:
     """Show the part of the page that changes; the page asks for it every five seconds."""
     return render_template("admin/_queues.html", **_shown())
+
+
+@blueprint.get("/queues/<name>")
+def queue(name: str) -> str:
+    """Show one queue."""
+    return render_template("admin/queue.html", **_one(name))
+
+
+@blueprint.get("/queues/<name>/part")
+def queue_part(name: str) -> str:
+    """Show the part of the page that changes; the page asks for it every five seconds."""
+    return render_template("admin/_queue.html", **_one(name))
 
 
 @blueprint.post("/holds")
@@ -84,4 +100,24 @@ def _shown() -> dict[str, Any]:
             "queues": overview.queues(session, workspace_id=me.sees),
             "holds": holds.listed(session, workspace_id=me.sees),
             "counts": holds.held_counts(session, workspace_id=me.sees),
+            # Of all workspaces together, and so for operators.
+            "speeds": {each.name: each for each in overview.metrics(session)} if me.operator else {},
+            "minutes": overview.minutes(session, last=LAST) if me.operator else [],
+            "flower": flower.url() if me.operator else None,
+        }
+
+
+def _one(name: str) -> dict[str, Any]:
+    me = here()
+    if name not in set(Queue):
+        raise NotFound(f"There is no queue {name[:50]!r}.", hint="Look at the list of queues.")
+    with db.transaction() as session:
+        found = next(each for each in overview.queues(session, workspace_id=me.sees) if each.name == name)
+        stopping = holds.in_force(session, ["all", f"queue:{name}"])
+        return {
+            "queue": found,
+            "holds": stopping,
+            "policy": settings().queues[Queue(name)],
+            "minutes": overview.minutes(session, last=LAST, queue=name) if me.operator else [],
+            "flower": flower.url("tasks") if me.operator else None,
         }

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 def register(app: Flask) -> None:
     """Add the filters."""
-    for show in (ago, clock, count, moment, told, whatsapp, size):
+    for show in (ago, clock, count, local, moment, told, whatsapp, size):
         app.add_template_filter(show)
 
 
@@ -73,6 +73,11 @@ def whatsapp(text: str) -> Markup:
     for tag, mark in _MARKS:
         shown = re.sub(rf"(?<!\w){mark}(?=\S)([^\n]*?\S){mark}(?!\w)", rf"<{tag}>\1</{tag}>", shown)
     return Markup(shown)  # noqa: S704  escaped above, and only these tags are put in
+
+
+def local(at: datetime) -> str:
+    """Return a moment as a field for a day and a time has it, in the zone of who looks."""
+    return at.astimezone(zone()).strftime("%Y-%m-%dT%H:%M")
 
 
 def zone() -> ZoneInfo:

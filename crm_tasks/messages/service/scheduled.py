@@ -1,7 +1,7 @@
 """Messages that wait for their time: listed, moved, cancelled. Each is a row and a job until it is due."""
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -39,6 +39,23 @@ def listed(
     if after is not None:
         query = query.where(sa.tuple_(Message.scheduled_for, Message.id) > after)
     return list(session.scalars(query))
+
+
+def by_day(session: Session, workspace_id: uuid.UUID, zone: str, *, days: int) -> dict[date, int]:
+    """Return how many messages are due on each of the next days of a time zone."""
+    day = sa.func.date(sa.func.timezone(zone, Message.scheduled_for))
+    query = (
+        sa.select(day, sa.func.count())
+        .where(
+            Message.workspace_id == workspace_id,
+            Message.state == sa.literal_column("'queued'"),
+            Message.scheduled_for.is_not(None),
+            Message.scheduled_for > now(),
+            Message.scheduled_for < now() + timedelta(days=days),
+        )
+        .group_by(sa.text("1"))
+    )
+    return dict(session.execute(query).all())
 
 
 def move(
