@@ -1,8 +1,10 @@
 """A workspace with all that can be set, and the pages of it."""
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 from crm_tasks.core import calendar, db
+from crm_tasks.messages.service import scheduled
 from crm_tasks.schedule import ENTRIES
 from crm_tasks.webhooks.service import endpoints
 from crm_tasks.workspaces import policies
@@ -14,11 +16,19 @@ from tests.templates.fetched import approved
 ACTOR = "user:ann@example.test"
 
 
+def later(demo: Demo, text: str, at: datetime) -> uuid.UUID:
+    """Schedule a text, also for when the window will have closed: a text is accepted only before that."""
+    message_id = post(demo, text, scheduled_for=datetime.now(UTC) + timedelta(hours=1))
+    with db.transaction() as session:
+        scheduled.move(session, message_id, at, actor="a test", workspace_id=demo.workspace_id)
+    return message_id
+
+
 def something_later(demo: Demo) -> None:
     """Schedule messages, a campaign and what recurs."""
     noon = (datetime.now(UTC) + timedelta(days=1)).replace(hour=12, minute=0)
     for days in (0, 0, 0, 1, 4):
-        post(demo, "Your appointment is tomorrow at nine", scheduled_for=noon + timedelta(days=days))
+        later(demo, "Your appointment is tomorrow at nine", noon + timedelta(days=days))
     campaign(demo, name="Spring sale", scheduled_for=noon + timedelta(days=1))
     with db.transaction() as session:
         calendar.plan(session, ENTRIES)

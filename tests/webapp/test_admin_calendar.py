@@ -1,7 +1,6 @@
 """The calendar: what is due next, day by day; moved and cancelled."""
 
 import re
-import uuid
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -15,10 +14,13 @@ from crm_tasks.schedule import ENTRIES
 from tests.campaigns.audience import campaign, found
 from tests.core.ledger import execute, job
 from tests.fixtures import Demo
-from tests.messages.outgoing import message, post
+from tests.messages.outgoing import message
 from tests.webapp.admins import Browser, browser
+from tests.webapp.set_up import later
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).replace(hour=9, minute=30, second=0, microsecond=0)
+
+WORDS = "Good morning Ann"
 
 
 @pytest.fixture
@@ -27,14 +29,9 @@ def admin(app: Flask, demo: Demo) -> Browser:
     return browser(app, demo, "admin")
 
 
-def later(demo: Demo) -> uuid.UUID:
-    """Schedule a message."""
-    return post(demo, "Good morning Ann", scheduled_for=TOMORROW)
-
-
 def test_what_is_due_stands_under_its_day(app: Flask, demo: Demo, other: Demo, admin: Browser) -> None:
     assert "Nothing is scheduled." in admin.text("/calendar")
-    message_id, theirs = later(demo), later(other)
+    message_id, theirs = later(demo, WORDS, TOMORROW), later(other, WORDS, TOMORROW)
     campaign_id = campaign(demo, name="Spring sale", scheduled_for=TOMORROW + timedelta(days=2))
     campaign(demo, name="A draft")
     page = admin.text("/calendar")
@@ -50,7 +47,7 @@ def test_what_is_due_stands_under_its_day(app: Flask, demo: Demo, other: Demo, a
 
 
 def test_a_message_is_moved_in_the_zone_of_who_moves_it(demo: Demo, admin: Browser) -> None:
-    message_id = later(demo)
+    message_id = later(demo, WORDS, TOMORROW)
     execute("UPDATE users SET time_zone = 'America/New_York'")
     wall = (TOMORROW + timedelta(days=3)).astimezone(ZoneInfo("America/New_York")).replace(hour=8, minute=0)
     answer = admin.post(f"/calendar/messages/{message_id}/move", at=f"{wall:%Y-%m-%dT%H:%M}")
@@ -65,7 +62,7 @@ def test_a_message_is_moved_in_the_zone_of_who_moves_it(demo: Demo, admin: Brows
 
 
 def test_a_message_is_cancelled(demo: Demo, admin: Browser) -> None:
-    message_id = later(demo)
+    message_id = later(demo, WORDS, TOMORROW)
     assert admin.post(f"/calendar/messages/{message_id}/cancel").status_code == 302
     assert message(message_id).state is MessageState.CANCELLED
     assert admin.post(f"/calendar/messages/{message_id}/cancel").status_code == 422
@@ -95,7 +92,7 @@ def test_what_recurs_is_shown_to_operators(app: Flask, demo: Demo, admin: Browse
 
 def test_a_calendar_goes_on_where_it_ended(demo: Demo, admin: Browser) -> None:
     for _ in range(52):
-        later(demo)
+        later(demo, WORDS, TOMORROW)
     ids = [str(each) for (each,) in execute("SELECT id FROM messages ORDER BY scheduled_for, id")]
     late = campaign(demo, name="Much later", scheduled_for=TOMORROW + timedelta(days=30))
     first = admin.text("/calendar")
