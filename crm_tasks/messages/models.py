@@ -88,6 +88,21 @@ class Conversation(Base):
         sa.Index("uq_conversations_group", "channel_id", "group_id", unique=True),
         sa.Index("ix_conversations_recent", "workspace_id", "last_message_at", "id"),
         sa.Index("ix_conversations_contact_id", "contact_id"),
+        # In which the customer had the last word, and in which a person answers: few of very many.
+        sa.Index(
+            "ix_conversations_waiting",
+            "workspace_id",
+            "last_message_at",
+            "id",
+            postgresql_where=sa.text("last_inbound_at >= last_message_at"),
+        ),
+        sa.Index(
+            "ix_conversations_human",
+            "workspace_id",
+            "last_message_at",
+            "id",
+            postgresql_where=sa.text("human_since IS NOT NULL"),
+        ),
     )
 
 
@@ -159,7 +174,7 @@ class Message(Base):
     content: Mapped[Json]
     # What a person reads in a list: the body, the caption, the title of the button.
     text: Mapped[str | None]
-    # `customer`, `api`, `ai`, later an agent.
+    # `customer`, `api`, `ai`, `agent` and the like.
     author: Mapped[str]
     occurred_at: Mapped[Moment]
     created_at: Mapped[CreatedAt]

@@ -1,7 +1,10 @@
 """Customers of a business of whom much is known, for who looks at the pages about them."""
 
 import io
+import struct
+import time
 import uuid
+import zlib
 
 from crm_tasks.contacts import segments, suppression
 from crm_tasks.contacts.models import AttributeType, SuppressionScope
@@ -15,8 +18,24 @@ from tests.campaigns.audience import attribute, person
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.imports.messy import messy
-from tests.messages.apply import hear
+from tests.media.samples import OGG, ours
+from tests.messages.apply import accepted, hear
+from tests.templates.fetched import approved
 from tests.webhooks.hooks import run_one
+
+
+def _picture(width: int = 240, height: int = 160) -> bytes:
+    """Return a PNG that a browser can show."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\x00" + bytes((90 + y % 100, 140, 200)) * width for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+PICTURE = _picture()
 
 
 def customers(demo: Demo) -> dict[str, str]:
@@ -27,6 +46,8 @@ def customers(demo: Demo) -> dict[str, str]:
         "contacts": "/contacts",
         "contact": f"/contacts/{contact_id}",
         "contact form": f"/contacts/{contact_id}/edit",
+        "conversations": "/conversations",
+        "conversation": f"/conversations/{talk(demo)}",
         "segments": "/segments",
         "segment": f"/segments/{segment_id}",
         "segment form": f"/segments/{segment_id}/edit",
@@ -34,6 +55,30 @@ def customers(demo: Demo) -> dict[str, str]:
         "import": f"/imports/{messy_import(demo)}",
         "import form": "/imports/new",
     }
+
+
+def talk(demo: Demo) -> uuid.UUID:
+    """Let a customer and the business have talked: words, a picture, a voice, a template, what failed."""
+    start = int(time.time()) - 5_000
+    said = {"sender": "15550003333", "at": start}
+    first, picture, voice = hear(
+        demo,
+        payloads.text(
+            "Hello! Where is my parcel? The page https://example.com/a-rather-long-address says *nothing*.", **said
+        ),
+        payloads.message(type="image", image={"caption": "This one", "id": "1"}, **said),
+        payloads.message(type="audio", audio={"id": "2"}, **said),
+    )
+    execute("UPDATE messages SET media_id = :m WHERE id = :id", m=ours(demo, PICTURE, "image/png"), id=picture.id)
+    execute("UPDATE messages SET media_id = :m WHERE id = :id", m=ours(demo, OGG, "audio/ogg"), id=voice.id)
+    thumb = {"message_id": picture.provider_id, "emoji": "👍"}
+    hear(demo, payloads.message("15550003333", type="reaction", reaction=thumb, at=start + 1))
+    for state in ("read", "delivered", "failed", "queued"):
+        made = accepted(demo, payloads.wamid(state), to="+15550003333", body=f"We look into it ({state}).")
+        error = '{"code": 131026, "title": "undeliverable"}' if state == "failed" else None
+        execute("UPDATE messages SET state = :s, error = :e WHERE id = :id", s=state, e=error, id=made.id)
+    approved(demo, "parcel_news")
+    return first.conversation_id
 
 
 def segmented(demo: Demo) -> uuid.UUID:
@@ -93,7 +138,13 @@ def foreign_customers(demo: Demo) -> dict[str, dict[str, str]]:
     contact_id = str(person(demo, 1, name="Otherwise"))
     attribute(demo, "orders", AttributeType.NUMBER)
     segment_id, import_id = str(segmented(demo)), str(begun_import(demo))
+    conversation_id, media_id = str(talk(demo)), str(ours(demo))
     return {
+        **{page: {"conversation_id": conversation_id} for page in ("conversation", "conversation_part", "reply")},
+        **{page: {"conversation_id": conversation_id} for page in ("earlier_messages", "assign_conversation")},
+        **{page: {"conversation_id": conversation_id} for page in ("template_fields", "send_template")},
+        "conversation_action": {"conversation_id": conversation_id, "action": "take-over"},
+        **{page: {"media_id": media_id} for page in ("media", "fetch_media")},
         **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},
         **{page: {"contact_id": contact_id} for page in ("note_consent", "erase")},
         **{page: {"segment_id": segment_id} for page in ("segment", "segment_part", "edit_segment")},

@@ -49,6 +49,9 @@ ALLOWED = {
     "change_contact": WORK,
     "note_consent": WORK,
     "erase": MANAGE,
+    **dict.fromkeys(("conversations", "conversations_part", "conversation", "conversation_part"), WORK),
+    **dict.fromkeys(("earlier_messages", "assign_conversation", "media"), WORK),
+    **dict.fromkeys(("conversation_action", "reply", "template_fields", "send_template", "fetch_media"), ANSWER),
     **dict.fromkeys(("segment_list", "segment", "segment_part"), ALL),
     **dict.fromkeys(("segment_form", "create_segment", "edit_segment", "change_segment"), BROADCAST),
     **dict.fromkeys(("delete_segment", "segment_builder", "count_segment"), BROADCAST),
@@ -334,7 +337,7 @@ def test_nothing_of_another_workspace_is_seen_or_changed(app: Flask, demo: Demo,
     by_name = {name(rule): rule for rule in rules(app)}
     for page, given in values.items():
         rule = by_name[page]
-        form = {"role": "viewer", "reason": "because", "confirm": "erase", **SAID, **SET}
+        form = {"role": "viewer", "reason": "because", "confirm": "erase", "body": "Hello", "key": "k", **SAID, **SET}
         get = "GET" in (rule.methods or ())
         answer = who.get(path(rule, **given)) if get else who.post(path(rule, **given), **form)
         assert answer.status_code == OTHERWISE.get(page, 404), (page, answer.status_code)

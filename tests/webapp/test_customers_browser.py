@@ -1,15 +1,21 @@
 """What marketers and agents do with customers, in a real browser: a messy file imported, a conversation answered."""
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crm_tasks.messages.models import Message
+from tests import payloads
 from tests.campaigns.audience import person as person_of
+from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.imports.messy import messy
+from tests.messages.apply import hear, one
 from tests.outside import Site
+from tests.templates.fetched import approved
 from tests.webapp.admins import person
 from tests.webapp.browsing import EMAIL, MARKS, enter, picture
 from tests.webhooks.hooks import work_off
@@ -83,3 +89,50 @@ def test_a_segment_counts_while_it_is_built_by_keyboard(page: Any, web: Site, an
     page.get_by_role("heading", name="Very important").wait_for()
     count.wait_for()
     assert count.inner_text() == "3"
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_a_conversation_is_answered_while_more_comes_in(page: Any, web: Site, ann: None, demo: Demo, look: str) -> None:
+    at = int(time.time())
+    hear(demo, payloads.text("Where is my parcel?", at=at - 7_200))
+    enter(page, web)
+    page.get_by_role("link", name="Conversations", exact=True).click()
+    page.get_by_text("needs an answer", exact=True).wait_for()
+    page.get_by_role("link", name="Ann", exact=True).click()
+    page.get_by_text("Free text may be sent until").wait_for()
+    page.get_by_label("Reply", exact=True).press_sequentially("It comes ")
+    hear(demo, payloads.text("Hello?", at=at))
+    # What comes in is shown without anybody asking, and what is being typed stays.
+    page.get_by_text("Hello?", exact=True).wait_for()
+    page.get_by_label("Reply", exact=True).press_sequentially("today")
+    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_text("It comes today", exact=True).wait_for()
+    assert page.get_by_label("Reply", exact=True).input_value() == ""
+    said = one(Message, Message.direction == "out")
+    execute("UPDATE messages SET state = 'read' WHERE id = :id", id=said.id)
+    page.locator(".tick-read").wait_for()
+    picture(page, f"answered-{look}")
+
+
+@pytest.mark.parametrize("look", ["light"])
+def test_outside_the_window_a_template_takes_the_place_of_words(
+    page: Any, web: Site, ann: None, demo: Demo, look: str
+) -> None:
+    (told,) = hear(demo, payloads.text("Where is my parcel?", at=int(time.time()) - 7_200))
+    approved(demo, "parcel_news")
+    enter(page, web)
+    page.goto(f"{web.url}/admin/conversations/{told.conversation_id}")
+    page.get_by_label("Reply", exact=True).fill("Unsent words")
+    execute("UPDATE conversations SET last_inbound_at = now() - interval '25 hours'")
+    # The window closes while one looks: the words stay, and are not to be sent.
+    page.get_by_text("only a template can be sent").wait_for()
+    assert not page.get_by_label("Reply", exact=True).is_visible()
+    page.get_by_text("Send a template").click()
+    page.get_by_label("Template", exact=True).select_option(label="parcel_news · en_US · utility")
+    page.get_by_label("Body {{1}}").press_sequentially("Ann")
+    page.get_by_text("Hello Ann", exact=True).wait_for()
+    assert page.evaluate("document.activeElement.value") == "Ann"
+    picture(page, f"template-{look}")
+    page.get_by_role("button", name="Send the template").click()
+    page.locator(".said-by-us").get_by_text("Hello Ann").wait_for()
+    assert one(Message, Message.direction == "out").type == "template"

@@ -16,6 +16,7 @@ def register(app: Flask) -> None:
         channels,  # noqa: F401
         contact_form,  # noqa: F401
         contacts,  # noqa: F401
+        conversations,  # noqa: F401
         dead_letters,  # noqa: F401
         events,  # noqa: F401
         exports,  # noqa: F401
@@ -28,6 +29,7 @@ def register(app: Flask) -> None:
         notifications,  # noqa: F401
         people,  # noqa: F401
         queues,  # noqa: F401
+        replies,  # noqa: F401
         rules,  # noqa: F401
         segments,  # noqa: F401
         settings,  # noqa: F401

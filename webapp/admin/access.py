@@ -17,6 +17,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.errors import Forbidden, Invalid
+from crm_tasks.providers.whatsapp.files import LARGEST
 from crm_tasks.workspaces import members
 from crm_tasks.workspaces.members import Place
 from crm_tasks.workspaces.roles import Permission, permissions
@@ -41,6 +42,18 @@ NEEDS: dict[str, Permission | None] = {
     "change_contact": Permission.EDIT,
     "note_consent": Permission.EDIT,
     "erase": Permission.MANAGE,
+    "conversations": Permission.PERSONAL,
+    "conversations_part": Permission.PERSONAL,
+    "conversation": Permission.PERSONAL,
+    "conversation_part": Permission.PERSONAL,
+    "earlier_messages": Permission.PERSONAL,
+    "assign_conversation": Permission.EDIT,
+    "conversation_action": Permission.ANSWER,
+    "reply": Permission.ANSWER,
+    "template_fields": Permission.ANSWER,
+    "send_template": Permission.ANSWER,
+    "media": Permission.PERSONAL,
+    "fetch_media": Permission.ANSWER,
     "segment_list": Permission.LOOK,
     "segment": Permission.LOOK,
     "segment_part": Permission.LOOK,
@@ -161,6 +174,7 @@ PUBLIC = frozenset({"join", "accept"})
 # that would read them whoever sends them; `auth_required` makes it once it knows who does.
 LARGE: dict[str, Callable[[], int]] = {
     "upload_import": lambda: settings().import_max_bytes + ENVELOPE,
+    "reply": lambda: LARGEST + ENVELOPE,
 }
 # Where operators may look at all workspaces at once, by `?scope=all`.
 WIDE = frozenset(
@@ -176,6 +190,7 @@ _OF_SETTINGS = frozenset({"people", "invite", "audit_log"})
 # The navigation: page and words; shown to whom the page is.
 NAVIGATION = (
     ("index", "Home"),
+    ("conversations", "Conversations"),
     ("contacts", "Contacts"),
     ("segment_list", "Segments"),
     ("imports", "Imports"),

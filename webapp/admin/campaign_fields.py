@@ -57,7 +57,7 @@ def read(given: Given, template: Template | None) -> Read:
     if given.get("channel_id"):
         found.asked["channel_id"] = given["channel_id"]
     if given.get("type") != KEPT:
-        found.asked["message"] = _message(given, template, found.words)
+        found.asked["message"] = message(given, template, found.words)
     # Whoever starts it by hand has no moment; an empty one is said to be none.
     found.asked["scheduled_for"] = given.get("scheduled_for", "").strip() if given.get("start") == "at" else None
     found.asked["time_zone"] = given.get("time_zone", "").strip() or None
@@ -79,10 +79,10 @@ def written(campaign: Campaign, template: Template | None) -> dict[str, str]:
         **_written_audience(campaign.audience),
         **{name: _shown_guard(name, value) for name, value in campaign.guards.items()},
     }
-    message = _written_message(campaign.message, template)
-    again = _message({**given, **message}, template, {})
+    wrote = _written_message(campaign.message, template)
+    again = message({**given, **wrote}, template, {})
     fits = _bare(again) == _bare({"category": again.get("category"), **campaign.message})
-    return given | (message if fits else {"type": KEPT, "was_kept": "1"})
+    return given | (wrote if fits else {"type": KEPT, "was_kept": "1"})
 
 
 # --- whom --------------------------------------------------------------------------------------------------------
@@ -113,7 +113,8 @@ def _split(text: str) -> list[str]:
 # --- what --------------------------------------------------------------------------------------------------------
 
 
-def _message(given: Given, template: Template | None, words: dict[str, str]) -> dict[str, Any]:
+def message(given: Given, template: Template | None, words: dict[str, str]) -> dict[str, Any]:
+    """Return the message of a form as the API would be asked; `words` gets what its parts are to people."""
     kind = given.get("type", "template")
     category = {"category": given.get("category") or "marketing"}
     if kind == "text":

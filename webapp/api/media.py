@@ -5,17 +5,16 @@ from typing import Any
 
 from flask import Response, request
 from werkzeug.datastructures import FileStorage
-from werkzeug.wsgi import wrap_file
 
 from crm_tasks.core.db import transaction
 from crm_tasks.core.errors import FieldError, Invalid
 from crm_tasks.core.types import new_id
-from crm_tasks.media import sniff
 from crm_tasks.media.schemas import MediaFormIn, MediaLinkIn, MediaOut, dump_media
 from crm_tasks.media.service import checking, files
 from crm_tasks.providers.storage import storage
-from crm_tasks.providers.whatsapp.files import LARGEST, MOST
+from crm_tasks.providers.whatsapp.files import LARGEST
 from crm_tasks.workspaces import service as workspaces
+from webapp import media as outward
 from webapp.api.reading import Blueprint
 from webapp.auth import caller
 
@@ -23,9 +22,6 @@ blueprint = Blueprint("media", __name__, description="Files of messages: picture
 
 # What a form has besides its file.
 _ENVELOPE = 64 * 1024
-# A browser shows these and runs nothing of them; all else is saved to disk.
-_SHOWN = ("image/jpeg", "image/png", "image/webp", "image/gif", "application/pdf")
-_SAFE = {*MOST, *_SHOWN}
 _FORM = {
     "type": "object",
     "required": ["channel_id", "file"],
@@ -115,27 +111,7 @@ def content(media_id: uuid.UUID) -> Response:
     """Get the content of a file."""
     with transaction() as session:
         media = files.get(session, caller().workspace_id, media_id)
-    file = files.opened(media)
-    found = media.sniffed_type or sniff.UNKNOWN
-    answer = Response(
-        wrap_file(request.environ, file),
-        mimetype=found if found in _SAFE else sniff.UNKNOWN,
-        direct_passthrough=True,
-    )
-    answer.content_length = media.size or 0
-    shown = found in _SHOWN or found.startswith(("audio/", "video/"))
-    answer.headers.set("Content-Disposition", "inline" if shown else "attachment", filename=_name(media.filename))
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    answer.headers["Cache-Control"] = "private, max-age=3600"
-    answer.set_etag(media.sha256 or str(media.id))
-    answer.make_conditional(request, accept_ranges=True, complete_length=media.size)
-    return answer
-
-
-def _name(filename: str | None) -> str:
-    """Return a file's name as a header can have it; customers choose theirs."""
-    return "".join(each if each.isprintable() else "_" for each in filename or "") or "file"
+    return outward.content(media)
 
 
 def _dump(media: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Edits, deletions and reactions are rows of their own; they are laid over the mes
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,8 @@ from crm_tasks.core.errors import NotFound
 from crm_tasks.messages.models import Conversation, Direction, Message, MessageState
 
 _CHANGES = ("reaction", "edit", "revoke")
+# The customer had the last word; as the index says it.
+WAITS = Conversation.last_inbound_at >= Conversation.last_message_at
 _NEVER_ARRIVED = (MessageState.FAILED, MessageState.CANCELLED, MessageState.SUPPRESSED)
 
 
@@ -49,10 +51,18 @@ def conversations(
     workspace_id: uuid.UUID,
     *,
     contact_id: uuid.UUID | None = None,
+    contact_ids: Sequence[uuid.UUID] | None = None,
+    waiting: bool = False,
+    taken_over: bool = False,
     before: tuple[datetime, uuid.UUID] | None = None,
     limit: int = 50,
 ) -> list[tuple[Conversation, Contact | None]]:
-    """Return conversations with their contacts, the one that spoke last first."""
+    """Return conversations with their contacts, the one that spoke last first.
+
+    Args:
+        waiting: only those in which the customer had the last word.
+        taken_over: only those in which a person answers.
+    """
     query = (
         sa.select(Conversation, Contact)
         .outerjoin(Contact, Contact.id == Conversation.contact_id)
@@ -62,6 +72,12 @@ def conversations(
     )
     if contact_id is not None:
         query = query.where(Conversation.contact_id == contact_id)
+    if contact_ids is not None:
+        query = query.where(Conversation.contact_id.in_(contact_ids))
+    if waiting:
+        query = query.where(WAITS)
+    if taken_over:
+        query = query.where(Conversation.human_since.is_not(None))
     if before is not None:
         query = query.where(sa.tuple_(Conversation.last_message_at, Conversation.id) < before)
     return [(row[0], row[1]) for row in session.execute(query)]
@@ -91,6 +107,7 @@ def messages(
     conversation_id: uuid.UUID,
     *,
     before: tuple[datetime, uuid.UUID] | None = None,
+    since: tuple[datetime, uuid.UUID] | None = None,
     limit: int = 50,
 ) -> list[Shown]:
     """Return messages of a conversation, the newest first, with what was done to them afterwards."""
@@ -102,7 +119,33 @@ def messages(
     )
     if before is not None:
         query = query.where(sa.tuple_(Message.occurred_at, Message.id) < before)
+    if since is not None:
+        query = query.where(sa.tuple_(Message.occurred_at, Message.id) >= since)
     return overlaid(session, session.scalars(query).all())
+
+
+def last_words(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Message]:
+    """Return the newest message of each of these conversations."""
+    wanted = sa.select(sa.func.unnest(sa.cast(list(ids), sa.ARRAY(sa.Uuid()))).label("id")).subquery()
+    newest = (
+        sa.select(Message.id)
+        .where(Message.conversation_id == wanted.c.id, Message.type.not_in(_CHANGES))
+        .order_by(Message.occurred_at.desc(), Message.id.desc())
+        .limit(1)
+        .correlate(wanted)
+        .scalar_subquery()
+    )
+    found = session.scalars(sa.select(Message).where(Message.id.in_(sa.select(newest).select_from(wanted))))
+    return {message.conversation_id: message for message in found}
+
+
+def quoted(session: Session, found: Iterable[Message]) -> dict[str, Message]:
+    """Return the messages that these reply to, by their provider ids."""
+    meant = {(each.channel_id, each.context_provider_id) for each in found if each.context_provider_id}
+    if not meant:
+        return {}
+    query = sa.select(Message).where(sa.tuple_(Message.channel_id, Message.provider_id).in_(meant))
+    return {str(each.provider_id): each for each in session.scalars(query)}
 
 
 def of_contact(session: Session, contact_id: uuid.UUID, *, limit: int = 50) -> list[Shown]:
