@@ -7,11 +7,12 @@ from flask import Flask
 
 from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import JobState
-from tests.core.ledger import execute, job, new, take
+from tests.core.ledger import NOTE, execute, job, many, new, states, take
 from tests.fixtures import Demo
 from tests.messages.outgoing import message, post
 from tests.webapp.admins import Browser, browser
 from tests.webapp.dead import dead, die
+from tests.webhooks.hooks import run_one
 
 
 @pytest.fixture
@@ -115,3 +116,50 @@ def test_a_list_of_a_real_task_has_a_line_for_each(demo: Demo, admin: Browser) -
     path = f"/dead-letters/job/{job_id}/arguments"
     assert admin.post(path, codes="131026\n 131047 \n\n", sure="change").status_code == 302
     assert job(job_id).args["codes"] == ["131026", "131047"]
+
+
+# --- very many ---------------------------------------------------------------------------------------------------
+
+
+def very_many(demo: Demo, count: int) -> str:
+    """Make so many dead letters of one cause, and return it."""
+    many(count, workspace_id=demo.workspace_id)
+    execute("UPDATE jobs SET state = 'dead', finished_at = crm_now(), fingerprint = 'cause', errors = '[{}]'")
+    return "cause"
+
+
+def test_very_many_go_back_by_a_job_which_shows_how_far_it_is(
+    demo: Demo, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr("crm_tasks.analytics.tasks.progress", lambda *far: shown.append(far))
+    cause = very_many(demo, 1_001)
+    page = admin.post(f"/dead-letters/{cause}/retry", per_minute="60000").location
+    job_id = uuid.UUID(page.rpartition("/")[2])
+    assert states()["dead"] == 1_001
+    assert admin.post(f"/dead-letters/{cause}/retry").location == page
+    run_one(job_id, "analytics")
+    assert shown == [(500, 1_001), (1_000, 1_001), (1_001, 1_001)]
+    assert (job(job_id).state, job(job_id).result) == (JobState.SUCCEEDED, {"jobs": 1_001})
+    ((waiting, spread),) = execute(
+        "SELECT count(*), extract(epoch FROM max(run_at) - min(run_at)) FROM jobs WHERE task = :t AND state = 'queued'",
+        t=NOTE,
+    )
+    assert waiting == 1_001
+    assert 1 <= spread < 30
+
+
+def test_very_many_are_discarded_by_a_job_that_hands_over_in_time(
+    demo: Demo, other: Demo, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = dead(workspace_id=other.workspace_id)
+    cause = very_many(demo, 1_001)
+    monkeypatch.setattr("crm_tasks.analytics.tasks.SHARE", 0.0)
+    page = admin.post(f"/dead-letters/{cause}/discard", reason="too old " * 50).location
+    run_one(uuid.UUID(page.rpartition("/")[2]), "analytics")
+    assert states()["cancelled"] == 500
+    for _ in range(3):
+        for (job_id,) in execute("SELECT id FROM jobs WHERE task = 'analytics.settle_dead' AND state = 'queued'"):
+            run_one(job_id, "analytics")
+    assert states() == {"cancelled": 1_001, "dead": 1, "succeeded": 4}
+    assert job(theirs).state is JobState.DEAD

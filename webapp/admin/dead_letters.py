@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from crm_tasks.core import db
 from crm_tasks.core.errors import DomainError, NotFound
 from crm_tasks.core.jobs import dead_letters as letters
-from crm_tasks.core.jobs import lineage, registry, repair, ring
+from crm_tasks.core.jobs import in_bulk, lineage, registry, repair, ring
 from crm_tasks.core.jobs.dead_letters import FASTEST, Spread, Which
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages.service import explain
@@ -22,7 +22,8 @@ from webapp.admin import blueprint, masked
 from webapp.admin.access import here
 from webapp.admin.lists import before
 
-SHOWN, CANARY = 50, 5
+# The longest reason that a job can be given.
+SHOWN, CANARY, MOST_REASON = 50, 5, 255
 
 
 @blueprint.get("/dead-letters")
@@ -66,6 +67,8 @@ def retry_group(fingerprint: str) -> ResponseReturnValue:
     wanted = request.form.get("per_minute", "").strip()
     if wanted and not (wanted.isascii() and wanted.isdecimal() and 1 <= int(wanted[:9]) <= FASTEST):
         return _group(fingerprint, f"A rate is a number from 1 to {FASTEST} a minute, or nothing for all at once."), 422
+    if job_id := _by_a_job(fingerprint, per_minute=int(wanted or 0)):
+        return redirect(url_for("admin.job", job_id=job_id))
     spread = Spread(int(wanted)) if wanted else None
     letters.in_batches(partial(letters.retry_batch, which=_which(fingerprint), actor=here().actor, spread=spread))
     ring.flush()
@@ -75,7 +78,9 @@ def retry_group(fingerprint: str) -> ResponseReturnValue:
 @blueprint.post("/dead-letters/<fingerprint>/discard")
 def discard_group(fingerprint: str) -> ResponseReturnValue:
     """Decide that none of one cause will ever run."""
-    reason = request.form.get("reason", "")
+    reason = request.form.get("reason", "").strip()[:MOST_REASON]
+    if reason and (job_id := _by_a_job(fingerprint, reason=reason)):
+        return redirect(url_for("admin.job", job_id=job_id))
     try:
         letters.in_batches(partial(letters.discard_batch, which=_which(fingerprint), actor=here().actor, reason=reason))
     except DomainError as error:
@@ -160,6 +165,11 @@ def _read(was: Any, text: str) -> Any:
 
 def _which(fingerprint: str) -> Which:
     return Which(workspace_id=here().sees, fingerprint=fingerprint)
+
+
+def _by_a_job(fingerprint: str, **how: Any) -> uuid.UUID | None:
+    with db.transaction() as session:
+        return in_bulk.ask(session, _which(fingerprint), fingerprint, actor=here().actor, **how)
 
 
 def _group(fingerprint: str, problem: str = "") -> str:
