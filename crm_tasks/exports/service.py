@@ -266,7 +266,11 @@ def follow(session: Session, state: JobState, error: BaseException | None, expor
         return
     known = isinstance(error, Outcome)
     code = error.code if known else type(error).__name__ if error else str(state)  # type: ignore[union-attr]
-    hint = "Ask for less at once: fewer contacts, a shorter time." if isinstance(error, TimeLimit) else ""
+    hint = (
+        "Ask for less at once (fewer contacts, a shorter time), or for CSV, which is faster."
+        if isinstance(error, TimeLimit)
+        else ""
+    )
     text = f"The export stopped: {error if known else code}. {hint or 'Its job is among the dead letters.'}"
     end(session, found, ExportState.FAILED, code=code, reason=text)
 

@@ -1,5 +1,7 @@
 """The pages of exports: a form for each kind, the list, one export with its link, and buttons that end it."""
 
+import re
+
 import pytest
 from flask import Flask
 
@@ -7,10 +9,12 @@ from crm_tasks.exports.models import Export
 from crm_tasks.workspaces.models import AuditEvent
 from tests.campaigns.audience import campaign
 from tests.campaigns.audience import person as customer
+from tests.core.ledger import job
 from tests.exports.files import table
 from tests.fixtures import Demo
 from tests.messages.apply import one, rows
 from tests.webapp.admins import Browser, browser
+from tests.webapp.dead import dead
 from tests.webhooks.hooks import run_one
 
 KINDS = ("contacts", "conversations", "messages", "recipients", "dead_letters")
@@ -126,3 +130,22 @@ def test_a_long_list_has_more_pages(demo: Demo, ann: Browser, monkeypatch: pytes
     assert str(newest) in page and f"before={newest}" in page
     assert str(oldest) in ann.text(f"/exports?before={newest}")
     assert ann.get("/exports?before=x").status_code == 404
+
+
+def test_pages_lead_to_the_export_of_what_they_show(app: Flask, demo: Demo, ann: Browser) -> None:
+    campaign_id, job_id = campaign(demo), dead(workspace_id=demo.workspace_id)
+    cause = job(job_id).fingerprint
+    for path, link, chosen in (
+        ("/contacts?tag=vip", "kind=contacts&amp;tags=vip", 'value="vip"'),
+        (
+            f"/campaigns/{campaign_id}/recipients?state=failed",
+            f"campaign_id={campaign_id}",
+            f'value="{campaign_id}" selected',
+        ),
+        (f"/dead-letters/{cause}", f"fingerprint={cause}", f'value="{cause}"'),
+    ):
+        (href,) = re.findall(r'href="/admin(/exports\?[^"]+)"', ann.text(path))
+        assert link in href
+        assert chosen in ann.text(href.replace("&amp;", "&"))
+    agent = browser(app, demo, "agent")
+    assert "/exports" not in agent.text("/contacts")
