@@ -9,12 +9,14 @@ from flask.testing import FlaskClient
 
 from crm_tasks.campaigns.models import CampaignState
 from crm_tasks.campaigns.service import watching
+from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts import suppression
-from crm_tasks.contacts.models import SuppressionScope
+from crm_tasks.contacts.models import IdentityKind, SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.workspaces import members, users
+from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.roles import MemberRole
-from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, run, work_off
+from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, person, run, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.outside import Sandbox
@@ -228,6 +230,38 @@ def test_a_template_with_everything_is_written_and_read_again(ann: FlaskClient, 
     for name, value in values.items():
         assert value in text, name
     assert "The message as the API wrote it" not in text
+
+
+MAIL = {"host": "127.0.0.1", "port": 9, "security": "none", "from_address": "shop@example.test", "callback_secret": "s"}
+
+
+def channel(demo: Demo, kind: str, **values: object) -> str:
+    """Add a channel, and return its id."""
+    with db.transaction() as session:
+        new = workspaces.NewChannel(kind=kind, name=kind, values=values, base_url="http://127.0.0.1:9")
+        return str(workspaces.add_channel(session, demo.workspace_id, new).id)
+
+
+def test_an_sms_and_an_e_mail_are_written_seen_and_read_again(ann: FlaskClient, shop: Demo) -> None:
+    ann_lee = person(shop, 1, name="Ann")
+    with db.transaction() as session:
+        contacts.add_identity(session, shop.workspace_id, ann_lee, (IdentityKind.EMAIL, "ann@example.test"))
+    sms = {"type": "text", "body": "Hello {{name|there}}", "category": "utility"}
+    sms["channel_id"] = channel(shop, "sms", token="t", callback_secret="s")
+    mail = {"type": "email", "subject": "For {{name}}", "text": "Dear {{name}}, at {{email}}", "category": "marketing"}
+    mail["channel_id"] = channel(shop, "smtp", **MAIL)
+    for values, seen in ((sms, ["phone-sms", "Hello Ann"]), (mail, ["For Ann", "Dear Ann, at ann@example.test"])):
+        form = filled(ann, shop, **values)
+        fields = ann.post("/admin/campaigns/fields", data=form).get_data(as_text=True)
+        assert 'id="template"' not in fields
+        shown = ann.post("/admin/campaigns/preview", data=form).get_data(as_text=True)
+        assert [words for words in seen if words not in shown] == []
+        page = create(ann, shop, **values)
+        again = ann.get(f"{page}/edit").get_data(as_text=True)
+        assert [value for value in values.values() if value not in again] == []
+        assert "The message as the API wrote it" not in again
+        made = found(uuid.UUID(page.rpartition("/")[2]))
+        assert (made.type, made.message["category"]) == (values["type"], values["category"])
 
 
 def test_a_draft_is_changed_and_rehearsed_anew(ann: FlaskClient, shop: Demo) -> None:
