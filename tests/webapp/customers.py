@@ -10,8 +10,9 @@ from crm_tasks.contacts import segments, suppression
 from crm_tasks.contacts.models import AttributeType, SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.core.types import new_id
-from crm_tasks.imports import preview
+from crm_tasks.imports import bulk, preview
 from crm_tasks.imports import service as imports
+from crm_tasks.imports.bulk_models import Action
 from crm_tasks.imports.models import Duplicates
 from tests import payloads
 from tests.campaigns.audience import attribute, person
@@ -46,6 +47,9 @@ def customers(demo: Demo) -> dict[str, str]:
         "contacts": "/contacts",
         "contact": f"/contacts/{contact_id}",
         "contact form": f"/contacts/{contact_id}/edit",
+        "bulk actions": "/bulk",
+        "bulk action": f"/bulk/{many(demo, segment_id)}",
+        "bulk form": f"/bulk/new?segment_id={segment_id}",
         "conversations": "/conversations",
         "conversation": f"/conversations/{talk(demo)}",
         "segments": "/segments",
@@ -79,6 +83,20 @@ def talk(demo: Demo) -> uuid.UUID:
         execute("UPDATE messages SET state = :s, error = :e WHERE id = :id", s=state, e=error, id=made.id)
     approved(demo, "parcel_news")
     return first.conversation_id
+
+
+def many(demo: Demo, segment_id: uuid.UUID) -> uuid.UUID:
+    """Begin to tag all of a segment."""
+    with db.transaction() as session:
+        made = bulk.start(
+            session,
+            demo.workspace_id,
+            Action.TAG,
+            audience={"segment_id": segment_id},
+            value={"tags": ["best"]},
+            actor="ann",
+        )
+        return made.id
 
 
 def segmented(demo: Demo) -> uuid.UUID:
@@ -138,11 +156,13 @@ def foreign_customers(demo: Demo) -> dict[str, dict[str, str]]:
     contact_id = str(person(demo, 1, name="Otherwise"))
     attribute(demo, "orders", AttributeType.NUMBER)
     segment_id, import_id = str(segmented(demo)), str(begun_import(demo))
+    bulk_id = str(many(demo, uuid.UUID(segment_id)))
     conversation_id, media_id = str(talk(demo)), str(ours(demo))
     return {
         **{page: {"conversation_id": conversation_id} for page in ("conversation", "conversation_part", "reply")},
         **{page: {"conversation_id": conversation_id} for page in ("earlier_messages", "assign_conversation")},
         **{page: {"conversation_id": conversation_id} for page in ("template_fields", "send_template")},
+        **{page: {"bulk_id": bulk_id} for page in ("bulk_action", "bulk_part", "cancel_bulk")},
         "conversation_action": {"conversation_id": conversation_id, "action": "take-over"},
         **{page: {"media_id": media_id} for page in ("media", "fetch_media")},
         **{page: {"contact_id": contact_id} for page in ("contact", "edit_contact", "change_contact")},

@@ -49,6 +49,8 @@ ALLOWED = {
     "change_contact": WORK,
     "note_consent": WORK,
     "erase": MANAGE,
+    **dict.fromkeys(("bulk_actions", "bulk_action", "bulk_part"), ALL),
+    **dict.fromkeys(("bulk_form", "start_bulk", "cancel_bulk"), BROADCAST),
     **dict.fromkeys(("conversations", "conversations_part", "conversation", "conversation_part"), WORK),
     **dict.fromkeys(("earlier_messages", "assign_conversation", "media"), WORK),
     **dict.fromkeys(("conversation_action", "reply", "template_fields", "send_template", "fetch_media"), ANSWER),

@@ -10,6 +10,7 @@ def register(app: Flask) -> None:
     from webapp.admin import (  # their pages belong to the blueprint
         access,
         audit,  # noqa: F401
+        bulk,  # noqa: F401
         calendar,  # noqa: F401
         campaign_writing,  # noqa: F401
         campaigns,  # noqa: F401
