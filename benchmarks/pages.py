@@ -32,12 +32,21 @@ _VALUES = {
     "message_id": "SELECT id FROM messages WHERE direction = 'out' LIMIT 1",
     "conversation_id": "SELECT conversation_id FROM messages GROUP BY 1 ORDER BY count(*) DESC LIMIT 1",
     "contact_id": "SELECT contact_id FROM messages LIMIT 1",
+    "endpoint_id": "SELECT id FROM webhook_endpoints LIMIT 1",
+    "delivery_id": "SELECT id FROM webhook_deliveries LIMIT 1",
+    "name": "SELECT 'messages'",
 }
 _NOT_OPENED = {"join": "needs an invitation", "map_import": "needs a file that was just uploaded"}
+# Shown only if asked for with a question.
+_ASKED = {"channel_form": "kind=whatsapp"}
 # Asked for with a question as well; what is not there yet is left out.
 _QUESTIONS = {
     "contacts": ("q=Person+99999", "q=555019", "tag=spring", "q=nobody+is+called+this"),
-    "jobs": ("state=dead", "task=messages.send", "state=succeeded&task=ai.reply"),
+    "jobs": (
+        *("state=dead", "task=messages.send", "state=succeeded&task=ai.reply", "task=no.such.task"),
+        *("error=fault+number+7", "error=nothing+says+this", "contact=555019"),
+    ),
+    "webhook": ("state=failed", "state=delivered"),
     "recipients": ("state=failed",),
     "conversations": ("q=Person+99999",),
 }
@@ -87,6 +96,17 @@ _FILLED = {
                CASE WHEN n % 1000 = 0 THEN 'no such channel' END, :workspace, now()
         FROM generate_series(1, 200000) AS n
     """,
+    "scheduled": """
+        UPDATE messages SET state = 'queued', scheduled_for = now() + random() * interval '20 days'
+        WHERE id IN (SELECT id FROM messages WHERE direction = 'out' LIMIT 20000)
+    """,
+    "webhooks": """
+        WITH w AS (INSERT INTO webhook_events (id, workspace_id, type, body)
+                   SELECT uuidv7(n * interval '-1 min'), :workspace, 'message.received', '{}'
+                   FROM generate_series(1, 200000) AS n RETURNING id)
+        INSERT INTO webhook_deliveries (id, workspace_id, endpoint_id, event_id, state)
+        SELECT w.id, :workspace, e.id, w.id, 'delivered' FROM w, webhook_endpoints e
+    """,
     "suppressions": """
         INSERT INTO suppressions (id, workspace_id, medium, address, scope, active, reason, actor, changed_at)
         SELECT uuidv7(), workspace_id, 'whatsapp', value, 'marketing', true, 'keyword', 'customer', now()
@@ -134,6 +154,7 @@ def main() -> None:
 
 def _fill(demo: Demo, asked: argparse.Namespace) -> None:
     from crm_tasks.core import db, rollup
+    from crm_tasks.webhooks.service import endpoints
 
     broadcast.people(demo.workspace_id, asked.contacts)
     values = {
@@ -143,6 +164,9 @@ def _fill(demo: Demo, asked: argparse.Namespace) -> None:
         "conversations": asked.messages // 10,
         "each": 10,
     }
+    with db.transaction() as session:
+        new = endpoints.NewEndpoint(url="https://127.0.0.1:9/", events=["*"])
+        endpoints.add(session, demo.workspace_id, new, actor="a benchmark")
     for name, statement in _FILLED.items():
         started = time.monotonic()
         with db.transaction() as session:
@@ -221,6 +245,7 @@ def _paths(app: Any) -> Iterator[str]:
             continue
         with app.test_request_context():
             path = rule.build(values, append_unknown=False)[1]
+        path += f"?{_ASKED[name]}" if name in _ASKED else ""
         yield path
         yield from (f"{path}?{question}" for question in _QUESTIONS.get(name, ()))
 

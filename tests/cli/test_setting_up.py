@@ -12,7 +12,7 @@ from crm_tasks.messages.channel_schemas import dump_standing
 from crm_tasks.messages.service import channels
 from crm_tasks.workspaces import service
 from crm_tasks.workspaces.models import Channel, User
-from tests.cli.terminal import complaint, data, ids, said
+from tests.cli.terminal import complaint, data, ids, run, said
 from tests.core.ledger import execute
 from tests.fixtures import Demo, make_demo
 from tests.messages.apply import one
@@ -102,6 +102,13 @@ def test_the_kinds_say_what_they_need(empty: None) -> None:
         ("twilio", "account_sid"),
         ("whatsapp", "(waba_id)"),
     } <= lines
+
+
+def test_a_channel_that_cannot_be_reached_or_asked_says_so(demo: Demo) -> None:
+    result = run("channel", "check", demo.channel_id)
+    assert (result.exit_code, "no answer" in result.output) == (1, True)
+    sms = data("channel", "add", "--kind", "sms", "--name", "SMS", "--set", "token=t")
+    assert "cannot be asked" in complaint("channel", "check", sms["id"])
 
 
 def test_a_number_has_one_channel(demo: Demo) -> None:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,19 @@ def test_a_name_that_does_not_exist_is_tried_again() -> None:
 def test_a_server_without_any_way_to_log_in_that_we_know_stops_the_channel(tmp_path: Path) -> None:
     with mail_server(offers=("AUTH GSSAPI",)) as server:
         assert no(send(server, user="shop", password="secret")).action is Action.STOP
+
+
+# --- a look, without sending -------------------------------------------------------------------------------------
+
+
+def test_a_check_goes_as_far_as_the_login_and_sends_nothing(real: tuple[Server, _Keeper]) -> None:
+    server, keeper = real
+    found = smtp.check(server)
+    assert (found.ok, "login" in found.said, keeper.taken) == (True, True, [])
+    wrong = smtp.check(replace(server, password="of another"))
+    assert (wrong.ok, "logging in" in wrong.said, "of another" in wrong.said) == (False, True, False)
+
+
+def test_a_check_says_that_nobody_is_there() -> None:
+    found = smtp.check(Server("127.0.0.1", 9, Security.NONE))
+    assert (found.ok, "no connection while connecting" in found.said) == (False, True)

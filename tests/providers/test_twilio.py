@@ -27,6 +27,7 @@ from crm_tasks.providers.provider import (
     Unknown,
 )
 from tests.gateways import CUT, gateway
+from tests.providers.servers import says, server
 
 ANN = Address("phone", "+15550001111")
 HELLO = Outgoing("m-1", ANN, "text", {"body": "Hé"}, workspace_id="w", contact_id="c")
@@ -248,3 +249,25 @@ def test_a_persons_text_and_its_pictures() -> None:
 def test_anything_else_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         twilio.parse(body)
+
+
+# --- a look, without sending -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ok", "said"),
+    [
+        (200, {"sid": "AC1", "friendly_name": "Shop", "status": "active"}, True, "Shop, active"),
+        (200, {"sid": "AC1", "friendly_name": "Shop", "status": "suspended"}, False, "Shop, suspended"),
+        (401, {"code": 20003}, False, "20003: "),
+        (200, {}, False, "HTTP 200"),
+        (503, {}, False, "HTTP 503"),
+    ],
+    ids=["active", "suspended", "wrong-token", "empty", "away"],
+)
+def test_a_check_asks_about_the_account(status: int, body: Any, ok: bool, said: str) -> None:
+    data = orjson.dumps(body)
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    with server(says(head + data)) as there:
+        found = twilio.check(sender(there.url.rstrip("/")))
+    assert (found.ok, found.said[: len(said)]) == (ok, said)

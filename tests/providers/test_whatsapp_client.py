@@ -159,3 +159,20 @@ def test_without_a_connection_it_is_a_clear_no() -> None:
         patched.setattr("crm_tasks.providers.http.time.sleep", lambda _: None)
         found = client.send(sender, HELLO)
     assert found == Refusal(Action.RETRY, -1, "no connection: ClientConnectorError")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ok", "said"),
+    [
+        (200, b'{"id": "1", "verified_name": "Shop", "quality_rating": "GREEN"}', True, "Shop, quality GREEN"),
+        (401, b'{"error": {"code": 190, "message": "m"}}', False, "190: "),
+        (200, b"<html>", False, "HTTP 200 that is not the provider's"),
+        (200, b"{}", False, "HTTP 200"),
+    ],
+    ids=["known", "token", "gateway", "empty"],
+)
+def test_a_check_asks_about_the_number(status: int, body: bytes, ok: bool, said: str) -> None:
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with server(lambda connection: connection.sendall(head + body)) as there:
+        found = client.check(Sender("c", there.url.rstrip("/"), NUMBER, {"access_token": "a-secret-token"}))
+    assert (found.ok, found.said[: len(said)]) == (ok, said)

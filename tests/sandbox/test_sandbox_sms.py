@@ -221,6 +221,14 @@ def test_twilio_refuses_in_its_own_shape(sandbox: Sandbox, change: dict[str, str
     assert answer.json()["message"] and answer.json()["more_info"].endswith(str(code))
 
 
+@pytest.mark.parametrize(("account", "password", "status"), [(ACCOUNT, TOKEN, 200), (ACCOUNT, "x", 401)])
+def test_twilio_tells_of_the_account(sandbox: Sandbox, account: str, password: str, status: int) -> None:
+    url = f"{sandbox.url}/twilio/2010-04-01/Accounts/{account}.json"
+    answer = sandbox.session.get(url, auth=(account, password), timeout=20)
+    assert answer.status_code == status
+    assert (answer.json().get("sid") == account) is (status == 200)
+
+
 def test_who_writes_stop_gets_no_more_texts_from_twilio(sandbox: Sandbox, receiver: Receiver) -> None:
     sandbox.control("PATCH", "gateways", {"twilio": {"callback_url": receiver.url}})
     for word, code in (("stop", 21610), ("START", None)):
