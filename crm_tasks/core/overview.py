@@ -3,7 +3,7 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
-from crm_tasks.core import holds, rollup
+from crm_tasks.core import cache, holds, rollup
 from crm_tasks.core.db import now
 from crm_tasks.core.jobs.model import UNKNOWN_TASK, Job, JobMinute, JobState, Process, Watermark
 from crm_tasks.core.queues import Queue
@@ -70,6 +70,18 @@ def queues(session: Session, *, workspace_id: uuid.UUID | None = None) -> list[Q
     return list(rows.values())
 
 
+def queues_lately(session: Session, *, workspace_id: uuid.UUID | None = None) -> list[QueueRow]:
+    """As `queues`; where very many jobs were counted, it may be what it was some seconds ago."""
+
+    def load() -> list[dict[str, Any]]:
+        return [asdict(row) for row in queues(session, workspace_id=workspace_id)]
+
+    def size(rows: list[dict[str, Any]]) -> int:
+        return sum(row[name] for row in rows for name in ("waiting", "delayed", "active", "failed"))
+
+    return [QueueRow(**row) for row in cache.counted(f"queues:{workspace_id}", load, size)]
+
+
 def _counted(session: Session, query: str, workspace_id: uuid.UUID | None) -> list[Any]:
     """Count for all, or for one workspace."""
     mine, values = (
@@ -117,8 +129,8 @@ class QueueMetrics:
     oldest_age: float | None
 
 
-def metrics(session: Session, *, minutes: int = 15) -> list[QueueMetrics]:
-    """Return how the queues did over the last minutes."""
+def metrics(session: Session, *, minutes: int = 15, ages: bool = True) -> list[QueueMetrics]:
+    """Return how the queues did over the last minutes; how old the oldest waiting job is, if `ages` are asked for."""
     moment: datetime = session.scalar(sa.select(now()))  # type: ignore[assignment]
     since = moment - timedelta(minutes=minutes)
     found: dict[str, list[tuple[str, list[int], list[int]]]] = defaultdict(list)
@@ -128,8 +140,8 @@ def metrics(session: Session, *, minutes: int = 15) -> list[QueueMetrics]:
     for (minute, queue, state), (run, wait) in _tail(session).items():
         if minute >= since:
             found[queue].append((state, run, wait))
-    ages = {row.name: row.oldest_age for row in queues(session)}
-    return [_measured(str(queue), found[queue], minutes, ages[queue]) for queue in Queue]
+    oldest = {row.name: row.oldest_age for row in queues(session)} if ages else {}
+    return [_measured(str(queue), found[queue], minutes, oldest.get(queue)) for queue in Queue]
 
 
 def _measured(

@@ -97,11 +97,11 @@ def _shown() -> dict[str, Any]:
     me = here()
     with db.transaction() as session:
         return {
-            "queues": overview.queues(session, workspace_id=me.sees),
+            "queues": overview.queues_lately(session, workspace_id=me.sees),
             "holds": holds.listed(session, workspace_id=me.sees),
             "counts": holds.held_counts(session, workspace_id=me.sees),
             # Of all workspaces together, and so for operators.
-            "speeds": {each.name: each for each in overview.metrics(session)} if me.operator else {},
+            "speeds": {each.name: each for each in overview.metrics(session, ages=False)} if me.operator else {},
             "minutes": overview.minutes(session, last=LAST) if me.operator else [],
             "flower": flower.url() if me.operator else None,
         }
@@ -112,7 +112,7 @@ def _one(name: str) -> dict[str, Any]:
     if name not in set(Queue):
         raise NotFound(f"There is no queue {name[:50]!r}.", hint="Look at the list of queues.")
     with db.transaction() as session:
-        found = next(each for each in overview.queues(session, workspace_id=me.sees) if each.name == name)
+        found = next(each for each in overview.queues_lately(session, workspace_id=me.sees) if each.name == name)
         stopping = holds.in_force(session, ["all", f"queue:{name}"])
         return {
             "queue": found,
