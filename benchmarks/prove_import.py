@@ -46,7 +46,9 @@ def _prove(asked: argparse.Namespace) -> list[str]:
     demo, known = make_demo(), asked.rows // 10
     _know(demo.workspace_id, known)
     before = _hashes()
-    worker = harness.worker(lab.HOME, "imports", name="bulk", pool="prefork", concurrency=2, LEASE="20")
+    worker = harness.worker(
+        lab.HOME, "imports", name="bulk", pool="prefork", concurrency=2, LEASE="20", LEASE_RENEWAL="5", HTTP_TIMEOUT="5"
+    )
     with lab.programs((worker, ""), (harness.beat(lab.HOME), "")):
         imports.accept(demo, imports.file_of(asked.rows), duplicates="update")
         began = time.monotonic()

@@ -9,7 +9,7 @@ from crm_tasks.core import db
 from crm_tasks.core.jobs import in_bulk
 from crm_tasks.core.jobs.in_bulk import Bulk
 from crm_tasks.core.queues import Queue
-from crm_tasks.core.task import finishing, job, progress
+from crm_tasks.core.task import advanced, finishing, job, progress
 
 # How much of its time limit a clean-up uses before it leaves the rest to another job.
 SHARE = 0.6
@@ -25,6 +25,7 @@ def clean_up() -> dict[str, int]:
         progress(position, len(todo), what.name)
         while count := db.retrying(service.step, what):
             removed[what.name] = removed.get(what.name, 0) + count
+            advanced()
             progress(position, len(todo), what.name)
             if time.monotonic() > end:
                 with finishing(removed) as session:
@@ -58,6 +59,7 @@ def settle_dead(
     end = job().claimed + settings().queues[Queue.ANALYTICS].time_limit * SHARE
     while then := db.retrying(in_bulk.step, bulk):
         bulk = then
+        advanced()
         progress(bulk.done, bulk.total)
         if time.monotonic() > end:
             with finishing({"jobs": bulk.done}) as session:

@@ -20,7 +20,7 @@ from crm_tasks.campaigns.service.drawing import Drawn
 from crm_tasks.core import db, pace
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
-from crm_tasks.core.task import check, until_stored
+from crm_tasks.core.task import advanced, check, until_stored
 from crm_tasks.messages.service import attachments, leaving, pacing, results
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.results import Answered
@@ -155,6 +155,7 @@ class Pump:
         self._under_way -= len(ended)
         if answers:
             self._keep(answers)
+            advanced()
             results.heard(answers)
         if lost:
             self._stored(lambda session: outcomes.again(session, self._campaign_id, self._claim, lost))

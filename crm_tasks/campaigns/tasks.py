@@ -20,7 +20,7 @@ from crm_tasks.campaigns.service import (
 )
 from crm_tasks.celery import app
 from crm_tasks.core import db
-from crm_tasks.core.task import check, finishing, job
+from crm_tasks.core.task import advanced, check, finishing, job
 
 # After so many seconds a job hands over to a successor: well before its time limit.
 LONG = 60.0
@@ -81,6 +81,7 @@ def withdraw(campaign_id: str) -> None:
     wanted = uuid.UUID(campaign_id)
     while db.retrying(ending.withdraw, wanted):
         check()
+        advanced()
 
 
 @app.task(name="campaigns.retry_failed", editable=("codes",))
@@ -89,6 +90,7 @@ def retry_failed(campaign_id: str, codes: list[str], until: str) -> None:
     wanted, last = uuid.UUID(campaign_id), uuid.UUID(until)
     while db.retrying(retrying.retry_on, wanted, codes, last):
         check()
+        advanced()
 
 
 def _in_chunks(campaign_id: uuid.UUID, step: Callable[[Session, uuid.UUID], bool]) -> bool:
@@ -96,6 +98,7 @@ def _in_chunks(campaign_id: uuid.UUID, step: Callable[[Session, uuid.UUID], bool
     begun = time.monotonic()
     while db.retrying(step, campaign_id):
         check()
+        advanced()
         if time.monotonic() - begun > LONG:
             db.retrying(_hand_over, campaign_id)
             return False

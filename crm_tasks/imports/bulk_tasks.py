@@ -7,7 +7,7 @@ from crm_tasks.celery import app
 from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.queues import Queue
-from crm_tasks.core.task import check, finishing, job, progress
+from crm_tasks.core.task import advanced, check, finishing, job, progress
 from crm_tasks.imports import bulk as acting
 from crm_tasks.imports import erasing
 
@@ -30,6 +30,7 @@ def bulk(bulk_id: str) -> None:
         done = db.retrying(acting.step, wanted)
         if done is None:
             return
+        advanced()
         progress(done.matched, done.audience_size, done.action)
     with finishing() as session:
         acting.go_on(session, wanted)
@@ -44,6 +45,7 @@ def erase(erasure_id: str) -> None:
         store = db.retrying(erasing.step, wanted)
         if store is None:
             return
+        advanced()
         progress(store, erasing.STEPS, erasing.name_of(store))
     with finishing() as session:
         erasing.go_on(session, wanted)

@@ -130,6 +130,7 @@ def run(order: Order) -> None:
                 _write(order, batch, second, hand_over=time.monotonic() > until)
                 if batch.last or task.job().finished:
                     break
+                task.advanced()
     except Stopped:
         raise LeaseLost("the import was cancelled, or another job goes on with it") from None
     except (Unreadable, Gone) as error:

@@ -5,7 +5,7 @@ import uuid
 
 from crm_tasks.celery import app
 from crm_tasks.core.db import retrying, transaction
-from crm_tasks.core.task import check, finishing, job
+from crm_tasks.core.task import advanced, check, finishing, job
 from crm_tasks.imports import running, service, undo
 
 
@@ -24,6 +24,7 @@ def take_back(import_id: str) -> None:
     until = time.monotonic() + running.SHARE
     while retrying(undo.step, uuid.UUID(import_id)):
         check()
+        advanced()
         if time.monotonic() > until:
             with finishing() as session:
                 undo.go_on(session, uuid.UUID(import_id))

@@ -8,8 +8,9 @@ import pytest
 
 from crm_tasks.core import db, sweep
 from crm_tasks.core.errors import Transient
+from crm_tasks.core.jobs.claim import acting_for
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.core.task import give_back
+from crm_tasks.core.task import advanced, give_back
 from tests.core.ledger import counted, execute, job, new, take, update, waits_for_a_lock
 from tests.harness import eventually
 
@@ -100,6 +101,17 @@ def test_neighbours_of_a_crash_are_parted_the_further_the_more_it_happens(empty:
         crash(job_id)
         wait = job(job_id).run_at - datetime.now(UTC)
         assert timedelta(seconds=-2) < wait <= timedelta(seconds=most)
+
+
+def test_a_long_job_that_gets_on_is_no_poison_however_often_it_is_cut_off(empty: None) -> None:
+    job_id = new()
+    for _ in range(10):
+        update([job_id], "run_at = crm_now()")
+        with acting_for(take(job_id)):
+            advanced()
+        update([job_id], "lease_until = now() - interval '1 s'")
+        assert sweep.expire_leases() == 1
+    assert (job(job_id).state, job(job_id).crashes, job(job_id).claim_no) == (JobState.QUEUED, 1, 10)
 
 
 def test_a_room_hears_of_poison_before_the_job_is_dead(rows: None) -> None:

@@ -48,6 +48,7 @@ class Claim:
     max_attempts: int
     serial_key: str | None
     trace_id: uuid.UUID | None
+    crashes: int = 0
     _: KW_ONLY
     worker: str
     # Seconds of this process's monotonic clock.
@@ -96,7 +97,7 @@ _CLAIM = f"""
             WHERE earlier.serial_key = j.serial_key AND earlier.state = 'queued' AND earlier.id < j.id
               AND earlier.run_at <= crm_now() AND earlier.held_by IS NULL))
     RETURNING j.id, j.task, j.queue, j.priority, j.args, j.workspace_id, j.claim_no, j.attempt, j.max_attempts,
-              j.serial_key, j.trace_id
+              j.serial_key, j.trace_id, j.crashes
 """  # noqa: S608  no value is formatted in
 # Many at once; not those whose row an open transaction may hold, which would keep the others (ledger rule 4).
 _CLAIM_MANY = _CLAIM.replace("j.id = %(id)s", "j.id = ANY(%(ids)s) AND j.unique_key IS NULL").replace(
@@ -139,6 +140,7 @@ _DIE = f"""
     RETURNING finished_at
 """  # noqa: S608
 _PROGRESS = f"UPDATE jobs SET progress = cast(%(progress)s AS jsonb) {_MINE}"  # noqa: S608
+_FORGIVE = f"UPDATE jobs SET crashes = 0 {_MINE}"  # noqa: S608
 _WAKE_SERIAL = """
     UPDATE jobs SET rung_at = now() WHERE id IN (
         SELECT following.id FROM unnest(%(keys)s::text[]) AS given(key), LATERAL (
@@ -333,6 +335,13 @@ def show_progress(claim: Claim, shown: dict[str, Any]) -> None:
     with db.autocommit() as connection:
         if connection.execute(_PROGRESS, values).rowcount == 0:
             claim.lost = True
+
+
+def forget_crashes(claim: Claim) -> None:
+    """Count the workers that die of this job anew: of what they died is done."""
+    with db.autocommit() as connection:
+        connection.execute(_FORGIVE, {"id": claim.id, "claim_no": claim.claim_no})
+    claim.crashes = 0
 
 
 def fenced(claim: Claim, outcome: str) -> None:
