@@ -378,6 +378,30 @@ def test_a_page_is_read_in_as_many_queries_however_much_there_is(abe: Browser, d
     assert (queries(place(told)), queries("/conversations")) == few
 
 
+@pytest.mark.parametrize(
+    ("condition", "index"),
+    [
+        ("last_inbound_at >= last_message_at", "ix_conversations_waiting"),
+        ("human_since IS NOT NULL", "ix_conversations_human"),
+        ("true", "ix_conversations_recent"),
+    ],
+)
+def test_a_page_of_the_list_costs_one_read_of_an_index(abe: Browser, demo: Demo, condition: str, index: str) -> None:
+    import sqlalchemy as sa
+
+    query = sa.text(
+        "EXPLAIN SELECT id FROM conversations WHERE workspace_id = :id AND last_message_at IS NOT NULL "
+        f"AND {condition} "
+        "AND (last_message_at, id) < (now(), :id) ORDER BY last_message_at DESC, id DESC LIMIT 41"
+    )
+    with db.transaction() as session:
+        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        session.execute(sa.text("SET LOCAL enable_sort = off"))
+        plan = "\n".join(session.scalars(query, {"id": demo.workspace_id}))
+    assert index in plan
+    assert "Sort" not in plan
+
+
 def test_there_is_no_conversation_that_is_not_there(abe: Browser) -> None:
     nothing = f"/conversations/{uuid.uuid4()}"
     for path in ("", "/part", "/earlier"):

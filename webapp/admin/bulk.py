@@ -1,6 +1,7 @@
 """One action on many contacts, those of a segment or a tag or all: asked about once more, then watched."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,6 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from crm_tasks.contacts import audience as audiences
 from crm_tasks.contacts import segments
 from crm_tasks.contacts.schemas import Tags
 from crm_tasks.core import db
@@ -132,19 +132,30 @@ def _value(session: Session, action: Action, given: dict[str, str]) -> dict[str,
 def _form(given: dict[str, str], typed_in: dict[str, str], found: list[str] | None = None) -> str:
     with db.transaction() as session:
         audience = _audience(given)
-        name = given.get("tag", "")
+        name, conditions = given.get("tag", ""), {"field": "created_at", "op": "is_set"}
         if "segment_id" in audience:
-            name = segments.get(session, here().workspace_id, audience["segment_id"]).name
+            segment = segments.get(session, here().workspace_id, audience["segment_id"])
+            name, conditions = segment.name, segment.conditions
+        elif name:
+            conditions = {"field": "tags", "op": "has", "value": name}
         return render_template(
             "admin/bulk_form.html",
             kind=next(iter(audience)),
             name=name,
-            number=audiences.count(session, here().workspace_id, audience),
+            # Of the last five minutes: how many they are when it begins is said then.
+            number=_count(session, conditions),
             asked=given,
             given=typed_in,
             problems=found,
             people=people(session, here().workspace_id),
         )
+
+
+def _count(session: Session, conditions: Mapping[str, Any]) -> int | None:
+    try:
+        return segments.count(session, here().workspace_id, conditions)
+    except Invalid:  # of a segment whose attribute is gone, or of no tag: what is begun says so
+        return None
 
 
 def _found(bulk_id: uuid.UUID) -> dict[str, Any]:
