@@ -24,7 +24,7 @@ class Permission(StrEnum):
     BROADCAST = "broadcast"  # write, start and stop campaigns; whom they reach: segments, imports, many at once
     ANSWER = "answer"  # write single messages, and decide about them
     REPAIR = "repair"  # retry, discard, cancel, hold
-    MANAGE = "manage"  # people of the workspace, and who changed what; erase and delete customers
+    MANAGE = "manage"  # settings, people, who changed what; erase and delete customers
     OWN = "own"  # make and unmake owners
     OPERATE = "operate"  # the whole system: every workspace, what belongs to none
 
