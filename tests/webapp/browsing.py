@@ -58,4 +58,7 @@ def picture(page: Any, name: str) -> None:
     """Keep a picture of what is shown, if pictures are wanted."""
     if PICTURES:
         page.wait_for_load_state("networkidle")
-        page.screenshot(path=f"{PICTURES}/{name.replace(' ', '-')}.png", full_page=True)
+        # By default Playwright hides the caret and stops animations by a style, which our policy forbids.
+        page.screenshot(
+            path=f"{PICTURES}/{name.replace(' ', '-')}.png", full_page=True, caret="initial", animations="allow"
+        )
