@@ -41,6 +41,7 @@ _STATES = (
     "SELECT coalesce(m.state, r.state) AS state, count(*) AS count "
     "FROM recipients r LEFT JOIN messages m ON m.id = r.message_id GROUP BY 1"
 )
+_CRASHES = "SELECT count(*) FROM jobs, jsonb_array_elements(errors) AS e WHERE e ->> 'code' = 'lost_lease'"
 _FINISHED = "SELECT count(*) FROM campaigns WHERE state = 'finished'"
 
 
@@ -169,7 +170,7 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
         "kills": dict(Counter(kill["killed"] for kill in killer.kills)),
         "seconds": round(took, 1),
         "recipients a second": round(asked.campaign / took, 1),
-        "crashes of jobs": int(lab.scalar("SELECT coalesce(sum(crashes), 0) FROM jobs")),
+        "crashes of jobs": int(lab.scalar(_CRASHES)),
     }
     exits_0, report.crm_prove = verdict.crm_prove(system)
     report.complaints = system.complaints()

@@ -69,7 +69,7 @@ def _from_ledger(session: Session, found: Status) -> None:
         found.problems.append("The tables are not of this version: run `crm migrate`.")
         return
     found.now = session.scalar(sa.select(db.now()))
-    found.queues = overview.queues(session)
+    found.queues = overview.queues_lately(session)
     found.processes = overview.processes(session)
     found.holds = holds.listed(session)
     found.scheduler_age = overview.scheduler_age(session)

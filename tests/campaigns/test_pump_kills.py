@@ -107,9 +107,10 @@ def test_postgres_that_starts_again_in_the_middle_costs_nobody_their_message(
 
 def crash_postgres() -> None:
     """Kill a server process of Postgres: it ends all the others, and recovers as after a power loss."""
-    connection = psycopg.connect(db.psycopg_url(), autocommit=True)
-    os.kill(connection.info.backend_pid, signal.SIGKILL)
-    eventually(lambda: _is_cut(connection), "the connection is cut")
+    killed, other = (psycopg.connect(db.psycopg_url(), autocommit=True) for _ in range(2))
+    os.kill(killed.info.backend_pid, signal.SIGKILL)
+    # Until the others are ended too it still answers.
+    eventually(lambda: _is_cut(other), "all connections are cut")
     eventually(_answers, "Postgres answers", LONG)
 
 

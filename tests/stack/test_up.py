@@ -124,7 +124,7 @@ def test_a_killed_web_leaves_no_worker_on_its_port(system: System) -> None:
     assert len(workers) == 2
     os.kill(leader, signal.SIGKILL)
     system.says("web was killed by SIGKILL; starts again in")
-    assert not any(lives(pid) for pid in workers)
+    eventually(lambda: not any(lives(pid) for pid in workers), "no worker is left")
     eventually(lambda: probe_http(f"http://127.0.0.1:{system.ports['PORT']}/live", 1).ok, "the web again")
     assert system.pid("web") != leader
 
