@@ -29,7 +29,7 @@ from crm_tasks.workspaces.models import Channel
 # Of the provider's limit: what is left is for the unevenness of the way there.
 USED = 0.965
 # A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
-LATE, _LATE_AT_ONCE, _LATE_PART, _TRIES = 0.012, 0.025, 0.02, 20
+LATE, _LATE_PART, _TRIES = 0.012, 0.02, 20
 # No provider counts more than 1,000 a second (Meta's highest throughput of a number): where the limit is above that, or
 # there is none, a start may be so many seconds late.
 _COUNTED, _LATE_UNCOUNTED = 1_000, 0.25
@@ -83,13 +83,11 @@ class Start:
         return max(0.0, self.due - time.monotonic())
 
     def in_time(self, late: float = LATE) -> bool:
-        """Whether it may still be used now; one that was free at once has a little more, as nobody could prepare."""
+        """Whether it may still be used now."""
         steps = [1 / limit.rate for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2]
         late = max(late, _LATE_PART * max(steps, default=0.0))
         if max(steps, default=0.0) < 1 / _COUNTED:
             late = max(late, _LATE_UNCOUNTED)
-        if self.slot.wait.total_seconds() <= late:
-            late = max(late, _LATE_AT_ONCE)
         return time.monotonic() - self.due <= late
 
     def wait(self, *, late: float = LATE) -> bool:
