@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 # What counts more rows than this is kept for at least so long, and for ten times as long as the counting took.
-_MANY, _LEAST, _TIMES = 5_000, timedelta(seconds=2), 10
+_MANY, LEAST, _TIMES = 5_000, timedelta(seconds=2), 10
 
 
 class TTL:
@@ -76,7 +76,7 @@ def get_or_load(key: str, loader: Callable[[], T], ttl: timedelta) -> T:
     return value
 
 
-def counted(key: str, loader: Callable[[], T], size: Callable[[T], int], *, least: timedelta = _LEAST) -> T:
+def counted(key: str, loader: Callable[[], T], size: Callable[[T], int], *, least: timedelta = LEAST) -> T:
     """Return what the loader counts. Of many rows it is what was counted some time ago: however often it is looked at,
     counting takes at most a tenth of the time.
 

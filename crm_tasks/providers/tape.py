@@ -49,8 +49,11 @@ _current: ContextVar[Tape | None] = ContextVar("tape", default=None)
 @contextmanager
 def recording(credentials: Mapping[str, Any], *, wanted: bool) -> Iterator[list[Exchange]]:
     """Keep what is said in this block, if that is wanted."""
+    if not wanted:
+        yield []
+        return
     made = Tape(credentials)
-    token = _current.set(made if wanted else None)
+    token = _current.set(made)
     try:
         yield made.exchanges
     finally:

@@ -11,7 +11,7 @@ from crm_tasks.core.errors import Conflict, DomainError, FieldError, Invalid, No
 from crm_tasks.core.jobs.enqueue import enqueue
 from crm_tasks.core.log import rarely
 from crm_tasks.templates import shape
-from crm_tasks.templates.models import DELETED, Template
+from crm_tasks.templates.models import APPROVED, DELETED, Template
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 
@@ -153,6 +153,7 @@ def listed(
     status: str | None = None,
     category: str | None = None,
     language: str | None = None,
+    waba_id: str | None = None,
     after: tuple[str, str, uuid.UUID] | None = None,
     limit: int = 50,
 ) -> list[Template]:
@@ -166,9 +167,18 @@ def listed(
         query = query.where(Template.category == category.lower())
     if language:
         query = query.where(Template.language == language)
+    if waba_id:
+        query = query.where(Template.waba_id == waba_id)
     if after is not None:
         query = query.where(sa.tuple_(*order) > after)
     return list(session.scalars(query))
+
+
+def sendable(session: Session, channel: Channel, *, limit: int = 500) -> list[Template]:
+    """Return what a channel can send: the approved templates of its account."""
+    if not channel.waba_id:
+        return []
+    return listed(session, channel.workspace_id, status=APPROVED, waba_id=channel.waba_id, limit=limit)
 
 
 # --- the provider's list -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from crm_tasks.contacts.conditions import ATTRIBUTES, FIELDS, OPERATORS, Kind
 from crm_tasks.contacts.models import AttributeType
 from crm_tasks.core.errors import FieldError
+from webapp.admin.forms import as_number
 
 MOST_GROUPS, MOST_RULES = 10, 20
 _NAME = re.compile(r"g(\d)\.(\d{1,2})\.(field|op|value|to|shape)")
@@ -141,7 +142,7 @@ def _value(text: str, holds: str, zone: ZoneInfo) -> Any:
         if holds == "days":
             return int(text)
         if holds == Kind.NUMBER:
-            return int(text) if text.lstrip("+-").isdecimal() else float(text)
+            return as_number(text)
         if holds == Kind.MOMENT:
             return datetime.fromisoformat(text).replace(tzinfo=zone).isoformat()
     except (ValueError, OverflowError):

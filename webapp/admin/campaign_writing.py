@@ -23,13 +23,14 @@ from crm_tasks.messages.models import Category
 from crm_tasks.messages.service import pacing
 from crm_tasks.providers import registry
 from crm_tasks.templates import service as templates
-from crm_tasks.templates.models import APPROVED, Template
+from crm_tasks.templates.models import Template
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.models import Channel
 from crm_tasks.workspaces.policies import field_errors
 from webapp.admin import blueprint, campaign_fields
 from webapp.admin.access import here
 from webapp.admin.campaign_fields import KEPT, STEPS, Read
+from webapp.admin.templates import chosen
 
 _MOST, _SOME = 500, 5
 _TYPES = {"whatsapp": ("template", "text"), "sms": ("text",), "email": ("email",)}
@@ -273,11 +274,7 @@ def _channel(session: Session, given: Mapping[str, str]) -> Channel | None:
 
 
 def _template(session: Session, given: Mapping[str, str], channel: Channel | None) -> Template | None:
-    try:
-        found = templates.get(session, here().workspace_id, uuid.UUID(given.get("template", "")))
-    except (ValueError, NotFound):
-        return None
-    return found if channel is not None and found.waba_id == channel.waba_id else None
+    return chosen(session, channel, given) if channel is not None else None
 
 
 def _named_template(session: Session, campaign: Campaign) -> Template | None:
@@ -288,11 +285,10 @@ def _named_template(session: Session, campaign: Campaign) -> Template | None:
     return templates.find(session, channel, *templates.named(campaign.content))
 
 
-def _templates(session: Session, channel: Channel, chosen: Template | None) -> list[Template]:
+def _templates(session: Session, channel: Channel, current: Template | None) -> list[Template]:
     """Return what can be sent, and what is chosen even if it cannot be any more."""
-    found = templates.listed(session, channel.workspace_id, status=APPROVED, limit=_MOST)
-    mine = [each for each in found if each.waba_id == channel.waba_id]
-    return mine if chosen is None or chosen in mine else [chosen, *mine]
+    mine = templates.sendable(session, channel)
+    return mine if current is None or current in mine else [current, *mine]
 
 
 def _sources(session: Session, workspace_id: uuid.UUID) -> list[str]:

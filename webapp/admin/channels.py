@@ -31,7 +31,6 @@ KINDS = {
     "email_api": "E-mail by a JSON gateway",
 }
 _DOORS = {"whatsapp": "/webhooks/whatsapp", "sms": "/webhooks/sms/{}", "email": "/webhooks/email/{}"}
-_PLACES = ("host", "cafile")
 
 
 @blueprint.get("/settings/channels")
@@ -192,7 +191,7 @@ def _door(kind: Provider, found: Channel) -> str:
 
 def _form(kind: str, given: Mapping[str, str], error: DomainError | None = None) -> str:
     provider, wrong = registry.provider(kind), problems(error) if error else []
-    needs = [need for need in provider.needs if here().operator or need.name not in _PLACES or need.required]
+    needs = [need for need in provider.needs if here().operator or need.name not in service.PLACES or need.required]
     return render_template(
         "admin/channel_form.html",
         kind=provider,

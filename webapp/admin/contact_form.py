@@ -13,11 +13,11 @@ from crm_tasks.contacts import attributes, directory
 from crm_tasks.contacts.models import AttributeType, Contact
 from crm_tasks.contacts.schemas import ContactIn, dump_contact
 from crm_tasks.core import db
-from crm_tasks.core.errors import DomainError, FieldError, Invalid, NotFound
+from crm_tasks.core.errors import DomainError, FieldError, NotFound
 from webapp.admin import blueprint
 from webapp.admin.access import here
 from webapp.admin.contacts import people
-from webapp.admin.forms import by_field, problems, typed, words
+from webapp.admin.forms import as_number, by_field, problems, typed, words
 
 _PLAIN = ("name", "phone", "email", "external_id", "time_zone", "locale", "assigned_to")
 _ATTRIBUTE = "attribute."
@@ -93,10 +93,7 @@ def _loaded(session: Session, given: Mapping[str, str], kept: Mapping[str, str])
         types.setdefault(given["new_name"], _type(given.get("new_type", "")))
     if named:
         values["attributes"] = {name: _typed(value, types.get(name)) for name, value in named.items()}
-    loaded = ContactIn().load(values)
-    if (user := loaded.get("assigned_to")) and user not in people(session, here().workspace_id):
-        raise Invalid("Nobody of this workspace.", fields=[FieldError("assigned_to", "Choose somebody of the list.")])
-    return loaded
+    return ContactIn().load(values)
 
 
 def _typed(value: str, type: AttributeType | None) -> Any:
@@ -105,12 +102,7 @@ def _typed(value: str, type: AttributeType | None) -> Any:
         return None
     if type is AttributeType.BOOLEAN:
         return {"true": True, "false": False}.get(value, value)
-    if type is AttributeType.NUMBER:
-        try:
-            return int(value) if value.lstrip("+-").isdecimal() else float(value)
-        except ValueError:
-            return value
-    return value
+    return as_number(value) if type is AttributeType.NUMBER else value
 
 
 def _type(name: str) -> AttributeType:

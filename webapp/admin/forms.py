@@ -1,5 +1,6 @@
 """What people type: read so that no text of it can trip the database, and told what is wrong with it in words."""
 
+import math
 from collections.abc import Mapping
 
 import marshmallow as ma
@@ -36,6 +37,17 @@ def problems(error: DomainError | ma.ValidationError) -> list[FieldError]:
 def by_field(found: list[FieldError]) -> Mapping[str, str]:
     """Return the first thing that is wrong with each field."""
     return {each.field: each.message for each in reversed(found)}
+
+
+def as_number(text: str) -> int | float | str:
+    """Return a number if it is one; what is none, and what JSON has no number for, stays text."""
+    try:
+        if text.lstrip("+-").isdecimal():
+            return int(text)
+        found = float(text)
+    except ValueError:
+        return text
+    return found if math.isfinite(found) else text
 
 
 def whole(text: str) -> int | str | None:

@@ -56,7 +56,8 @@ def upload_import() -> ResponseReturnValue:
         import_id = new_id()
         taken, _ = preview.take(file, import_id)
     except DomainError as error:
-        text = "Choose a file first." if error.fields[0].code == "required" else error.message
+        is_missing = any(each.code == "required" for each in error.fields)
+        text = "Choose a file first." if is_missing else error.message
         return render_template("admin/import_new.html", problem=text), 422
     kept = [*map(str, (import_id, here().workspace_id)), taken.stored.key, taken.stored.size, taken.stored.sha256]
     return redirect(

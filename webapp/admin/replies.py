@@ -21,6 +21,7 @@ from webapp.admin import blueprint, reply_template
 from webapp.admin.access import here
 from webapp.admin.conversations import page
 from webapp.admin.forms import problems, typed
+from webapp.admin.templates import chosen
 
 # Which type of message a file becomes, by what it is; anything else is a document.
 _TYPES = {"image/webp": "sticker", "image": "image", "video": "video", "audio": "audio"}
@@ -58,7 +59,7 @@ def send_template(conversation_id: uuid.UUID) -> ResponseReturnValue:
     try:
         with db.transaction() as session:
             where = replying.place(session, here().workspace_id, conversation_id)
-            found = reply_template.chosen(session, where.channel, given)
+            found = chosen(session, where.channel, given)
             if found is None:
                 raise Invalid("Choose a template.", fields=[FieldError("template", "Choose a template.")])
             content = ContentsSchema().load({"template": reply_template.content(given, found)})["template"]

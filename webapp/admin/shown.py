@@ -65,13 +65,15 @@ def told(at: str | None) -> Markup | str:
 
 
 _MARKS = (("strong", r"\*"), ("em", "_"), ("s", "~"))
+# Characters between two marks at most: a customer's text full of marks must cost no more than its length.
+_BETWEEN = 300
 
 
 def whatsapp(text: str) -> Markup:
     """Return a text as WhatsApp shows it: *bold*, _italic_ and ~struck~ words."""
     shown = str(escape(text))
     for tag, mark in _MARKS:
-        shown = re.sub(rf"(?<!\w){mark}(?=\S)([^\n]*?\S){mark}(?!\w)", rf"<{tag}>\1</{tag}>", shown)
+        shown = re.sub(rf"(?<!\w){mark}(?=\S)([^\n]{{0,{_BETWEEN}}}?\S){mark}(?!\w)", rf"<{tag}>\1</{tag}>", shown)
     return Markup(shown)  # noqa: S704  escaped above, and only these tags are put in
 
 

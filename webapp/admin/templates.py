@@ -1,14 +1,17 @@
 """Templates: what the provider has approved, how each looks, and what it wants to be filled in."""
 
 import uuid
+from collections.abc import Mapping
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from crm_tasks.core import db
 from crm_tasks.core.errors import NotFound
 from crm_tasks.templates import service
-from crm_tasks.templates.models import DELETED
+from crm_tasks.templates.models import DELETED, Template
+from crm_tasks.workspaces.models import Channel
 from webapp.admin import blueprint
 from webapp.admin.access import here
 from webapp.admin.forms import asked
@@ -46,7 +49,8 @@ def template(template_id: uuid.UUID) -> str:
     """Show one."""
     with db.transaction() as session:
         found = service.get(session, here().workspace_id, template_id)
-    return render_template("admin/template.html", template=found)
+    laid = service.laid(found, ())
+    return render_template("admin/template.html", template=found, laid=laid, medium="whatsapp")
 
 
 @blueprint.post("/settings/templates/sync")
@@ -57,6 +61,15 @@ def sync_templates() -> ResponseReturnValue:
     if len(jobs) == 1:
         return redirect(url_for("admin.job", job_id=jobs[0]))
     return redirect(url_for("admin.jobs", task="messages.sync_templates"))
+
+
+def chosen(session: Session, channel: Channel, given: Mapping[str, str]) -> Template | None:
+    """Return the template that was chosen in a form, if it is one of the channel's account."""
+    try:
+        found = service.get(session, channel.workspace_id, uuid.UUID(given.get("template", "")))
+    except (ValueError, NotFound):
+        return None
+    return found if found.waba_id == channel.waba_id else None
 
 
 def _after() -> tuple[str, str, uuid.UUID] | None:

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.models import Campaign, CampaignState, Recipient
-from crm_tasks.campaigns.service import supervising
-from crm_tasks.core import cache
+from crm_tasks.campaigns.service import progress, supervising
 from crm_tasks.core.db import now
 from crm_tasks.messages.models import AccountUpdate, MessageState
 from crm_tasks.templates import service as templates
@@ -218,9 +217,8 @@ def _quality(session: Session, campaign: Campaign) -> Iterator[Halt]:
 
 def shown(session: Session, campaign: Campaign) -> list[Seen]:
     """Return how near guards are to halting a campaign, for people: of a large one as it was some seconds ago."""
-    key = f"campaign:{campaign.id}:{campaign.state}:guards"
-    loader = lambda: [asdict(each) for each in seen(session, campaign)]  # noqa: E731
-    return [Seen(**each) for each in cache.counted(key, loader, lambda _: campaign.audience_total)]
+    found = progress.lately(campaign, "guards", lambda: [asdict(each) for each in seen(session, campaign)])
+    return [Seen(**each) for each in found]
 
 
 def seen(session: Session, campaign: Campaign) -> list[Seen]:

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import Campaign, CampaignState
-from crm_tasks.core import cache
+from crm_tasks.campaigns.models import Campaign
+from crm_tasks.campaigns.service import progress
 from crm_tasks.core.db import now
 
 # A chart has at most so many stretches, each of whole minutes; the rate is that of so many seconds.
@@ -42,10 +42,7 @@ def shown(session: Session, campaign: Campaign) -> Pace | None:
     """Return how fast a campaign goes or went, of a large one as it was some seconds ago; None before it starts."""
     if campaign.started_at is None:
         return None
-    least = {} if campaign.state is CampaignState.RUNNING else {"least": cache.TTL.CAMPAIGN_STATS}
-    key = f"campaign:{campaign.id}:{campaign.state}:pace"
-    found = cache.counted(key, lambda: asdict(measure(session, campaign)), lambda _: campaign.audience_total, **least)
-    return Pace(**found)
+    return Pace(**progress.lately(campaign, "pace", lambda: asdict(measure(session, campaign))))
 
 
 def measure(session: Session, campaign: Campaign) -> Pace:

@@ -4,9 +4,9 @@ A recipient's state is that of its message, if it has one; a message that is no 
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ STATES = tuple(state for state in MessageState if state is not MessageState.RECE
 # Under way: a campaign is not finished while one of its recipients is.
 OPEN = (MessageState.PLANNED, MessageState.QUEUED, MessageState.SENDING)
 _MOST_REASONS = 50
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,15 @@ def joined(*columns: Any) -> sa.Select[Any]:
 
 def shown(session: Session, campaign: Campaign) -> Stats:
     """Return the figures for people: of a large campaign they may be some seconds old."""
-    least = {} if campaign.state is CampaignState.RUNNING else {"least": cache.TTL.CAMPAIGN_STATS}
     # What a state changes is seen at once.
-    key = f"campaign:{campaign.id}:{campaign.state}:{campaign.audience_total}"
-    return Stats(**cache.counted(key, lambda: asdict(count(session, campaign)), lambda it: it["audience"], **least))
+    return Stats(**lately(campaign, f"stats:{campaign.audience_total}", lambda: asdict(count(session, campaign))))
+
+
+def lately(campaign: Campaign, what: str, loader: Callable[[], T]) -> T:
+    """Return what is counted of a campaign in its present state; of a large one it may be some seconds old."""
+    least = cache.LEAST if campaign.state is CampaignState.RUNNING else cache.TTL.CAMPAIGN_STATS
+    key = f"campaign:{campaign.id}:{campaign.state}:{what}"
+    return cache.counted(key, loader, lambda _: campaign.audience_total, least=least)
 
 
 def count(session: Session, campaign: Campaign) -> Stats:

@@ -232,7 +232,7 @@ def _reached_today(session: Session, campaign: Campaign, sums: dict[str, Any]) -
     """Return how many the portfolio has reached in the last 24 hours, if that limits this campaign."""
     if "people" not in sums.get("limits", {}):
         return 0
-    return len(pacing.reached(session, session.get_one(Channel, campaign.channel_id)))
+    return pacing.count_reached(session, session.get_one(Channel, campaign.channel_id))
 
 
 def _time(messages: int, sums: dict[str, Any], reached: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from crm_tasks.core.jobs.model import Job, JobState
 
 # So many are dealt with while somebody waits.
 AT_ONCE = 500
+_FIRST = str(uuid.UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,8 @@ def ask(
     if total <= AT_ONCE:
         return None
     workspace_id = str(which.workspace_id) if which.workspace_id else None
-    return _enqueue(session, Bulk(fingerprint=fingerprint, workspace_id=workspace_id, actor=actor, total=total,
-                                  per_minute=per_minute, reason=reason))  # fmt: skip
+    how = {"actor": actor, "per_minute": per_minute, "reason": reason}
+    return go_on(session, Bulk(fingerprint=fingerprint, workspace_id=workspace_id, total=total, **how))  # type: ignore[arg-type]
 
 
 def step(session: Session, bulk: Bulk) -> Bulk | None:
@@ -61,15 +62,8 @@ def step(session: Session, bulk: Bulk) -> Bulk | None:
     return replace(bulk, after=str(done[-1]), done=bulk.done + len(done)) if done else None
 
 
-def go_on(session: Session, bulk: Bulk) -> None:
-    """Leave the rest to another job."""
-    _enqueue(session, bulk)
-
-
-_FIRST = str(uuid.UUID(int=0))
-
-
-def _enqueue(session: Session, bulk: Bulk) -> uuid.UUID:
+def go_on(session: Session, bulk: Bulk) -> uuid.UUID:
+    """Leave what there is still to do to a job."""
     key = f"dead:{bulk.workspace_id}:{bulk.fingerprint}"
     return enqueue(
         session,

@@ -23,7 +23,7 @@ from crm_tasks.workspaces.models import Channel
 # Of a reply, and of what has no hurry.
 SOON, USUAL = 3, 5
 # What says with which hosts, and by which files, this system speaks.
-_PLACES = ("host", "cafile")
+PLACES = ("host", "cafile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def recount(channel: Channel) -> None:
 
 def _refuse_places(new: workspaces.NewChannel) -> None:
     """Let a workspace name no hosts where webhooks may not go to private ones either."""
-    named = ["base_url"] * bool(new.base_url) + [name for name in _PLACES if new.values.get(name)]
+    named = ["base_url"] * bool(new.base_url) + [name for name in PLACES if new.values.get(name)]
     if named and not settings().webhook_allow_private:
         raise Forbidden(
             f"{' and '.join(named)} would have this system speak to any host.",

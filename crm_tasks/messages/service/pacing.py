@@ -183,12 +183,17 @@ def _opens_a_window(seen: Look) -> bool:
     return until is None or until <= seen.now
 
 
-def reached(session: Session, channel: Channel, people: Collection[uuid.UUID] | None = None) -> set[uuid.UUID]:
-    """Return whom a channel's portfolio has reached in the last 24 hours, of these people or of all."""
+def reached(session: Session, channel: Channel, people: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return whom of these people a channel's portfolio has reached in the last 24 hours."""
     query = _whom(portfolio_of(channel.settings, channel.waba_id, channel.id))
-    if people is not None:
-        query = query.where(Message.contact_id.in_(people))
-    return {contact_id for contact_id, _ in session.execute(query) if contact_id is not None}
+    found = session.execute(query.where(Message.contact_id.in_(people)))
+    return {contact_id for contact_id, _ in found if contact_id is not None}
+
+
+def count_reached(session: Session, channel: Channel) -> int:
+    """Return how many people a channel's portfolio has reached in the last 24 hours."""
+    query = _whom(portfolio_of(channel.settings, channel.waba_id, channel.id)).subquery()
+    return session.scalar(sa.select(sa.func.count()).select_from(query)) or 0
 
 
 def _reached(portfolio: str) -> Iterable[tuple[str, datetime]]:
