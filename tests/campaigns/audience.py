@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,8 @@ from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.webhooks import hooks
 
+# A time to come, whenever the tests run: at most a year off, as is taken.
+NEXT_MONTH = (datetime.now(UTC) + timedelta(days=30)).replace(hour=9, minute=0, second=0, microsecond=0)
 TEXT = {"type": "text", "text": {"body": "Hello {{name|there}}"}}
 
 

@@ -35,10 +35,11 @@ def test_all_of_a_cause_go_back_at_a_rate(demo: Demo, admin: Browser) -> None:
 
 
 def test_one_says_what_was_asked_and_why_each_attempt_failed(app: Flask, demo: Demo, admin: Browser) -> None:
+    execute("DELETE FROM processes")
     job_id = dead("no route to +15550001111", workspace_id=demo.workspace_id)
     page = admin.text(f"/dead-letters/job/{job_id}")
     assert "no route to +15550001111" in page
-    assert "It would run at once" in page or "no worker takes the queue" in page
+    assert "no worker takes the queue" in page
     viewer = browser(app, demo, "viewer").text(f"/dead-letters/job/{job_id}")
     assert "no route to •••" in viewer
     assert "Show the difference" not in viewer

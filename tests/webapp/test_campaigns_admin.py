@@ -16,7 +16,7 @@ from crm_tasks.core import db
 from crm_tasks.workspaces import members, users
 from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.roles import MemberRole
-from tests.campaigns.audience import SALE, campaign, counts, found, go_on, people, person, run, work_off
+from tests.campaigns.audience import NEXT_MONTH, SALE, campaign, counts, found, go_on, people, person, run, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.outside import Sandbox
@@ -147,7 +147,7 @@ def test_what_is_wrong_is_shown_at_its_step_and_what_was_typed_stays(
     [
         ({"audience": "tags", "tags": "VIP, spring"}, {"tags": ["VIP", "spring"]}),
         ({"type": "text", "body": "Hello"}, {"all": True}),
-        ({"start": "at", "scheduled_for": "2027-06-01T09:00", "time_zone": "Europe/Berlin"}, {"all": True}),
+        ({"start": "at", "scheduled_for": f"{NEXT_MONTH:%Y-%m-%dT%H:%M}", "time_zone": "Europe/Berlin"}, {"all": True}),
     ],
 )
 def test_the_form_says_what_the_api_says(
@@ -304,7 +304,7 @@ def test_of_one_that_runs_only_name_budget_and_guards_are_changed(ann: FlaskClie
 
 def test_a_draft_is_deleted_with_its_plan(ann: FlaskClient, shop: Demo) -> None:
     people(shop, 3)
-    page = create(ann, shop, start="at", scheduled_for="2027-06-01T09:00", time_zone="Europe/Berlin")
+    page = create(ann, shop, start="at", scheduled_for=f"{NEXT_MONTH:%Y-%m-%dT%H:%M}", time_zone="Europe/Berlin")
     work_off()
     assert ann.post(f"{page}/delete", data={"csrf_token": token(ann, page)}).location == "/admin/campaigns"
     assert ann.get(page).status_code == 404

@@ -1,12 +1,14 @@
 """`/api/v1/campaigns`: written, refused by field, rehearsed, started, stopped, listed; each business its own."""
 
 import uuid
+from datetime import UTC
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.campaigns.audience import DISCOUNT, SALE, attribute, go_on, people, person, work_off
+from tests.campaigns.audience import DISCOUNT, NEXT_MONTH, SALE, attribute, go_on, people, person, work_off
 from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.outside import Sandbox
@@ -115,8 +117,10 @@ def test_what_is_wrong_is_said_by_field(api: Api, shop: Demo) -> None:
 
 
 def test_a_time_schedules_it_and_a_change_moves_it(api: Api, shop: Demo) -> None:
-    mine = api.post("/campaigns", new(shop, scheduled_for="2027-01-31T09:00:00", time_zone="Europe/Berlin")).get_json()
-    assert (mine["state"], mine["scheduled_for"]) == ("scheduled", "2027-01-31T08:00:00+00:00")
+    local = NEXT_MONTH.replace(tzinfo=None)
+    mine = api.post("/campaigns", new(shop, scheduled_for=local.isoformat(), time_zone="Europe/Berlin")).get_json()
+    moment = local.replace(tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC).isoformat()
+    assert (mine["state"], mine["scheduled_for"]) == ("scheduled", moment)
     changed = api.patch(f"/campaigns/{mine['id']}", {"scheduled_for": None, "budget": 12.5}).get_json()
     assert (changed["state"], changed["scheduled_for"], changed["budget"]) == ("draft", None, 12.5)
 

@@ -117,8 +117,8 @@ def test_a_cause_is_retried_by_five_and_then_all_at_a_rate(
     page: Any, web: Site, shop: Demo, at_work: Callable[[], None], tmp_path: Path, look: str
 ) -> None:
     note = tmp_path / "notes"
-    for _ in range(9):
-        dead("the provider was away", task=NOTE, args={"path": str(note)}, workspace_id=shop.workspace_id)
+    how = {"task": NOTE, "args": {"path": str(note)}, "workspace_id": shop.workspace_id}
+    ids = [dead("the provider was away", **how) for _ in range(9)]
     at_work()
     enter(page, web)
     page.get_by_role("link", name="9 dead letters").click()
@@ -131,7 +131,7 @@ def test_a_cause_is_retried_by_five_and_then_all_at_a_rate(
     page.get_by_label("At most so many a minute").fill("60")
     page.get_by_role("button", name="Retry all", exact=True).click()
     page.get_by_text("0 wait for a decision").wait_for()
-    eventually(lambda: states()["succeeded"] == 9, "all of them", LONG / 1000)
+    eventually(lambda: states(ids)["succeeded"] == 9, "all of them", LONG / 1000)
     assert len(lines(note)) == 9
     # One a second: the last of four did not go before three seconds had passed.
     ((spread,),) = execute(

@@ -63,7 +63,7 @@ def send_template(conversation_id: uuid.UUID) -> ResponseReturnValue:
             if found is None:
                 raise Invalid("Choose a template.", fields=[FieldError("template", "Choose a template.")])
             content = ContentsSchema().load({"template": reply_template.content(given, found)})["template"]
-            if replying.first(session, here().workspace_id, given.get("key", ""), {"template": content}):
+            if replying.first(session, where, given.get("key", ""), {"template": content}):
                 _note(session, replying.say(session, where, "template", content).id)
     except (DomainError, ma.ValidationError) as error:
         return _refused(conversation_id, error, given, "template")
@@ -75,7 +75,7 @@ def _send_text(conversation_id: uuid.UUID, given: Mapping[str, str]) -> None:
     with db.transaction() as session:
         where = replying.place(session, here().workspace_id, conversation_id)
         content = ContentsSchema().load({"text": {"body": body}})["text"]
-        if replying.first(session, here().workspace_id, given.get("key", ""), content):
+        if replying.first(session, where, given.get("key", ""), content):
             _note(session, replying.say(session, where, "text", content).id)
 
 
@@ -91,7 +91,7 @@ def _send_file(conversation_id: uuid.UUID, given: Mapping[str, str], file: FileS
         with db.transaction() as session:
             where = replying.place(session, here().workspace_id, conversation_id)
             said = {"file": stored.sha256, "caption": given.get("body", "")}
-            is_first = replying.first(session, here().workspace_id, given.get("key", ""), said)
+            is_first = replying.first(session, where, given.get("key", ""), said)
             if is_first:
                 files.add(
                     session,

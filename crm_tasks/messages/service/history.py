@@ -124,8 +124,8 @@ def messages(
     return overlaid(session, session.scalars(query).all())
 
 
-def last_words(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Message]:
-    """Return the newest message of each of these conversations."""
+def last_words(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Shown]:
+    """Return the newest message of each of these conversations, with what was done to it afterwards."""
     wanted = sa.select(sa.func.unnest(sa.cast(list(ids), sa.ARRAY(sa.Uuid()))).label("id")).subquery()
     newest = (
         sa.select(Message.id)
@@ -136,16 +136,16 @@ def last_words(session: Session, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Me
         .scalar_subquery()
     )
     found = session.scalars(sa.select(Message).where(Message.id.in_(sa.select(newest).select_from(wanted))))
-    return {message.conversation_id: message for message in found}
+    return {each.message.conversation_id: each for each in overlaid(session, found.all())}
 
 
-def quoted(session: Session, found: Iterable[Message]) -> dict[str, Message]:
-    """Return the messages that these reply to, by their provider ids."""
+def quoted(session: Session, found: Iterable[Message]) -> dict[str, Shown]:
+    """Return the messages that these reply to, by their provider ids, with what was done to them afterwards."""
     meant = {(each.channel_id, each.context_provider_id) for each in found if each.context_provider_id}
     if not meant:
         return {}
     query = sa.select(Message).where(sa.tuple_(Message.channel_id, Message.provider_id).in_(meant))
-    return {str(each.provider_id): each for each in session.scalars(query)}
+    return {str(each.message.provider_id): each for each in overlaid(session, session.scalars(query).all())}
 
 
 def of_contact(session: Session, contact_id: uuid.UUID, *, limit: int = 50) -> list[Shown]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import directory
 from crm_tasks.core import idempotency
+from crm_tasks.core.errors import Invalid
 from crm_tasks.messages.models import Conversation, Message, MessageState
 from crm_tasks.messages.service import history, outbox
 from crm_tasks.providers.provider import Action
@@ -43,17 +44,25 @@ def place(session: Session, workspace_id: uuid.UUID, conversation_id: uuid.UUID)
     return Place(conversation, workspaces.channel(session, workspace_id, conversation.channel_id))
 
 
-def first(session: Session, workspace_id: uuid.UUID, key: str, said: Mapping[str, Any]) -> bool:
-    """Say whether this was not said by the same form before; two at once wait for each other.
+def first(session: Session, where: Place, form: str, said: Mapping[str, Any]) -> bool:
+    """Say whether this was not said here by the same form before; two at once wait for each other.
+
+    Args:
+        form: the id that the form has had since it was shown.
 
     Raises:
-        Invalid: not a key.
+        Invalid: not an id.
     """
+    try:
+        uuid.UUID(form)
+    except ValueError:
+        raise Invalid("This form is not complete: open the conversation again.", code="bad_form") from None
     body = orjson.dumps(said, default=str, option=orjson.OPT_SORT_KEYS)
-    digest = hashlib.sha256(body).hexdigest()[:32]
-    if idempotency.begin(session, workspace_id, f"reply:{key}:{digest}", body) is not None:
+    conversation = where.conversation
+    key = f"reply:{conversation.id}:{form}:{hashlib.sha256(body).hexdigest()[:32]}"
+    if idempotency.begin(session, conversation.workspace_id, key, body) is not None:
         return False
-    idempotency.remember(session, workspace_id, f"reply:{key}:{digest}", 202, None)
+    idempotency.remember(session, conversation.workspace_id, key, 202, None)
     return True
 
 
