@@ -288,4 +288,7 @@ def test_a_viewer_sees_how_many_and_nobody(app: Flask, town: Demo, mia: Browser)
     assert number(part) == "4"
     assert "Person" not in part
     assert "/edit" not in who.text(place)
+    for page in (place, "/segments"):
+        assert ("Lyon</" in who.text(page), "city" in who.text(page)) == (True, False), page
+        assert "city" in mia.text(page), page
     assert who.post("/segments/count", **form({"all": [LYON]})).status_code == 403

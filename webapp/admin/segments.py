@@ -133,7 +133,12 @@ def count_segment() -> str:
 
 
 def _in_words(segment: Segment, choices: Mapping[str, Any]) -> Markup:
-    """Return the conditions of a segment as people say them; as JSON if a form cannot show them."""
+    """Return the conditions of a segment as people say them; as JSON if a form cannot show them.
+
+    They may name somebody, so they are for who may see single customers.
+    """
+    if not here().may("personal"):
+        return Markup("–")
     made = builder.of_conditions(segment.conditions, zone())
     return Markup(render_template("admin/_segment_words.html", made=made, segment=segment, **choices))  # noqa: S704
 
