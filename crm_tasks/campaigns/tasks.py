@@ -21,6 +21,7 @@ from crm_tasks.campaigns.service import (
 from crm_tasks.celery import app
 from crm_tasks.core import db
 from crm_tasks.core.task import advanced, check, finishing, job
+from crm_tasks.messages.service import unknown
 
 # After so many seconds a job hands over to a successor: well before its time limit.
 LONG = 60.0
@@ -71,7 +72,7 @@ def supervise(campaign_id: str) -> None:
 def supervise_all() -> None:
     """See that every running campaign is looked after, a job each, and that nobody is left as being sent to."""
     with finishing() as session:
-        outcomes.forsaken(session)
+        unknown.forsaken(session)
         supervising.ask_all(session)
 
 

@@ -82,8 +82,9 @@ def test_cancelled_after_its_worker_died_nobody_is_left_as_being_sent_to(
     cut_off = sending()
     take(lifecycle.cancel, mine)
     fleet.start(" ready.")
-    # Its job is held from now on, and would only find that nothing is left to do.
-    eventually(lambda: rows(Job, Job.task == "campaigns.pump", Job.crashes > 0), "its lease is over", LONG)
+    # Whatever was sending, pump or ordinary job, is held from now on and comes back to nobody.
+    senders = Job.task.in_(("campaigns.pump", "messages.send"))
+    eventually(lambda: not rows(Job, senders, Job.state == "running"), "the leases are over", LONG)
     new("campaigns.supervise_all")
     eventually(lambda: sending() == 0, "nobody is being sent to", LONG)
     figures = counts(mine)

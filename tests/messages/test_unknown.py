@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from crm_tasks.core import db
+from crm_tasks.core import db, holds
 from crm_tasks.core.errors import Snooze
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages.models import Message, MessageState
-from crm_tasks.messages.service import settle
+from crm_tasks.messages.service import settle, unknown
 from crm_tasks.workspaces.models import UnknownPolicy
 from tests.core.ledger import said, update
 from tests.fixtures import Demo
@@ -116,6 +116,35 @@ def test_a_worker_killed_after_the_message_was_accepted_is_put_right_by_the_stat
     settled = until(sent, MessageState.DELIVERED)
     (entry,) = sandbox.sends()
     assert settled.provider_id == entry["message_id"]
+
+
+def test_a_killed_workers_message_is_unknown_even_while_its_job_is_held(
+    shop: Demo, sandbox: Sandbox, sender: Program
+) -> None:
+    """Held for days its job comes back to it only then; nobody should read `sending` so long."""
+    sandbox.faults(fault(delay=2.5), fault(statuses="none"))
+    sent = post(shop)
+    until(sent, MessageState.SENDING)
+    assert forsaken() == 0
+    sender.kill()
+    with db.transaction() as session:
+        hold = holds.place(session, f"channel:{shop.channel_id}", reason="a look", actor="test")
+    sender.start(" ready.")
+    job_until(sent, lambda job: job.state is JobState.QUEUED, "taken back")
+    assert message(sent).state is MessageState.SENDING
+    assert [forsaken(), forsaken()] == [1, 0]
+    assert message(sent).state is MessageState.UNKNOWN
+
+    with db.transaction() as session:
+        holds.release(session, hold.id, actor="test")
+    job_until(sent, lambda job: job.state is JobState.SUCCEEDED, "over")
+    assert message(sent).state is MessageState.UNKNOWN
+    assert len(sandbox.sends()) <= 1
+
+
+def forsaken() -> int:
+    with db.transaction() as session:
+        return unknown.forsaken(session)
 
 
 # --- the policy `resend` -----------------------------------------------------------------------------------------

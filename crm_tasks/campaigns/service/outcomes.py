@@ -31,23 +31,12 @@ _LEFT_BEHIND = sa.text("""
         OR job_id IN (SELECT id FROM jobs WHERE state = 'queued' AND serial_key = :lane AND id <> :job))
     ORDER BY id
 """)
-# Nobody sends these any more: their pump is over, or was taken over. What waits for an ordinary job is that job's.
-_FORSAKEN = sa.text("""
-    SELECT m.id FROM messages m
-    WHERE m.state IN ('planned', 'queued', 'sending', 'unknown') AND m.state = 'sending' AND m.author = 'campaign'
-      AND NOT EXISTS (
-        SELECT FROM jobs j WHERE j.id = m.job_id
-          AND (j.state = 'running' AND (j.claim_no = m.claim_no OR j.task <> 'campaigns.pump')
-               OR j.state = 'queued' AND j.task <> 'campaigns.pump'))
-    ORDER BY m.id LIMIT :most
-""")
 _NOT_ORDERED = sa.text("""
     SELECT id FROM messages
     WHERE state IN ('planned', 'queued', 'sending', 'unknown') AND state = 'sending' AND job_id = :job
       AND claim_no = :claim
     ORDER BY id
 """)
-_MOST = 500
 
 
 def keep(session: Session, campaign_id: uuid.UUID, answers: Sequence[Answered]) -> None:
@@ -114,12 +103,7 @@ def _by_job(session: Session, campaign: Campaign, message: Message, until: datet
 def left_behind(session: Session, claim: Claim) -> int:
     """Take what an earlier claim of this pump, or of another of its lane, was sending for unknown: it may have left."""
     values = {"job": claim.id, "claim": claim.claim_no, "lane": claim.serial_key}
-    return _unknown(session, session.scalars(_LEFT_BEHIND, values).all())
-
-
-def forsaken(session: Session) -> int:
-    """Take for unknown what pumps were sending that do not come back: dead ones, cancelled ones, ones that wait."""
-    return _unknown(session, session.scalars(_FORSAKEN, {"most": _MOST}).all())
+    return unknown.begin_all(session, session.scalars(_LEFT_BEHIND, values).all())
 
 
 def not_ordered(session: Session, campaign_id: uuid.UUID, claim: Claim, ordered: Collection[uuid.UUID]) -> None:
@@ -128,11 +112,3 @@ def not_ordered(session: Session, campaign_id: uuid.UUID, claim: Claim, ordered:
     if ids := [each for each in marked if each not in ordered]:
         log.warning("pump.not_ordered", campaign_id=str(campaign_id), messages=len(ids))
         again(session, campaign_id, claim, ids)
-
-
-def _unknown(session: Session, message_ids: Sequence[uuid.UUID]) -> int:
-    for message_id in message_ids:
-        message = session.get_one(Message, message_id, with_for_update=True, populate_existing=True)
-        if message.state is MessageState.SENDING:
-            unknown.begin(session, message, "its worker went away while it was being sent")
-    return len(message_ids)
