@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -324,6 +325,27 @@ def foreign_settings(other: Demo) -> dict[str, dict[str, str]]:
     }
 
 
+# Every button of the pages that have several.
+BUTTONS = {
+    "campaign_action": ("start", "pause", "resume", "continue", "cancel", "rehearse", "retry-failed"),
+    "job_action": ("cancel", "retry", "discard", "run-now"),
+    "scheduled_message": ("move", "cancel"),
+    "scheduled_campaign": ("move", "cancel"),
+    "webhook_action": ("replay", "test", "rotate-secret", "remove"),
+    "conversation_action": ("take-over", "hand-back", "read"),
+    "settle": ("resend", "failed"),
+}
+
+
+def with_every_button(values: dict[str, dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
+    """Return what to ask for: each page, and each of its buttons."""
+    asked = []
+    for page, given in values.items():
+        button = "decision" if page == "settle" else "action"
+        asked += [(page, {**given, button: each}) for each in BUTTONS[page]] if page in BUTTONS else [(page, given)]
+    return asked
+
+
 # What is answered if it is not that there is nothing of this id: of a cause, that of the workspace at hand are none.
 OTHERWISE = {
     **dict.fromkeys(("discard_group", "retry_canary", "retry_group"), 302),
@@ -337,15 +359,40 @@ def test_nothing_of_another_workspace_is_seen_or_changed(app: Flask, demo: Demo,
     who = browser(app, demo, "owner")
     before = state()
     by_name = {name(rule): rule for rule in rules(app)}
-    for page, given in values.items():
+    assert {page for page, given in values.items() if "action" in given or page == "settle"} == BUTTONS.keys()
+    soon = (datetime.now(UTC) + timedelta(days=3)).isoformat(timespec="minutes")
+    when = {"at": soon, "hours": "1", "codes": "131026"}
+    form = {
+        "role": "viewer",
+        "reason": "because",
+        "confirm": "erase",
+        "body": "Hello",
+        "key": "k",
+        **SAID,
+        **SET,
+        **when,
+    }
+    for page, given in with_every_button(values):
         rule = by_name[page]
-        form = {"role": "viewer", "reason": "because", "confirm": "erase", "body": "Hello", "key": "k", **SAID, **SET}
         get = "GET" in (rule.methods or ())
         answer = who.get(path(rule, **given)) if get else who.post(path(rule, **given), **form)
-        assert answer.status_code == OTHERWISE.get(page, 404), (page, answer.status_code)
+        assert answer.status_code == OTHERWISE.get(page, 404), (page, given, answer.status_code)
     about_one = {page for page in by_name if by_name[page].arguments}
     assert about_one - WITH_A_LINK == values.keys()
     assert state() == before
+
+
+def test_its_own_owner_sees_all_of_it(app: Flask, demo: Demo, other: Demo) -> None:
+    """That the other test is refused is because of whose it is, and not because there is nothing of these ids."""
+    values = foreign(other)
+    client = app.test_client()
+    log_in(client, "bob@example.test")
+    who = Browser(client, "bob@example.test")
+    pages = {name(rule): rule for rule in rules(app) if "GET" in (rule.methods or ()) and name(rule) in values}
+    operators = {page for page in pages if ALLOWED[page] == OPERATE}
+    answers = {page: who.get(path(pages[page], **values[page])).status_code for page in pages.keys() - operators}
+    # A queue has a name, which is nobody's, and a file that is not written yet cannot be fetched.
+    assert {page for page, status in answers.items() if status != 200} == {"queue", "queue_part", "download_export"}
 
 
 def test_no_list_shows_anything_of_another_workspace(app: Flask, demo: Demo, other: Demo) -> None:
@@ -374,7 +421,7 @@ TABLES = (
     *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications", "notification_targets"),
     *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports", "bulk_actions"),
     *("channels", "templates", "policies", "webhook_endpoints", "webhook_deliveries", "api_keys", "email_templates"),
-    *("conversations", "segments", "media", "attributes", "workspaces"),
+    *("conversations", "segments", "media", "attributes", "workspaces", "recipients", "webhook_events", "users"),
 )
 
 
