@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+from flask import Flask
 from flask.testing import FlaskClient
 
+from crm_tasks.workspaces import users
 from tests.fixtures import Demo, make_demo
 from tests.outside import Site
 from tests.webapp.api import Api, key_of
@@ -18,6 +21,16 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     from webapp.inbound import whatsapp
 
     monkeypatch.setattr(whatsapp, "_known", None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_passwords(app: Flask) -> Iterator[None]:
+    """Passwords that are checked in no time: as they are kept in earnest, a login costs half a second of a core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(users, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        checks = app.extensions["security"].pwd_context
+        patch.setattr(checks, "needs_update", lambda _hash: False)
+        yield
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -133,9 +134,12 @@ def test_who_is_disabled_or_has_a_new_password_is_out_at_once(client: FlaskClien
     assert client.get("/admin/").status_code == 302
 
 
-def test_a_password_is_kept_as_an_argon2_hash(user: str) -> None:
+def test_a_password_is_kept_as_an_argon2_hash(empty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "_hasher", PasswordHasher())  # in earnest
+    with db.transaction() as session:
+        users.create(session, EMAIL, password=PASSWORD)
     ((kept,),) = execute("SELECT password FROM users")
-    assert kept.startswith("$argon2id$")
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     assert PASSWORD not in kept
 
 
