@@ -42,7 +42,7 @@ run:  ## Start everything: Postgres, Valkey, web, workers, scheduler, Flower, sa
 	@exec $(BIN)/crm up $(ARGS)
 
 test: lint  ## Run lint and the whole suite, two files at a time; what fails is tried once more, alone
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS) || { \
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS) || { \
 		[ $$? = 1 ] || exit 1; \
 		echo "These failed while two files shared the machine. Now each alone: what fails again has failed."; \
 		exec $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS); \

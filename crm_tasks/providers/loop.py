@@ -10,9 +10,10 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,8 +34,26 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 CONNECTIONS = 500
+_may_leave: ContextVar[Callable[[], bool] | None] = ContextVar("may_leave", default=None)
 # Less than the servers keep an idle connection: one that they close under a request leaves an unknown.
 KEEP_ALIVE = 15.0
+
+
+class TooLate(Exception):
+    """There is a connection, but the moment to use it is over: nothing left."""
+
+
+@contextmanager
+def only_if(may_leave: Callable[[], bool]) -> Iterator[None]:
+    """Let requests of this block leave only if this is so once there is a connection; else they raise TooLate.
+
+    Making a connection, above all the first one, takes longer than a slot of a paced channel is open.
+    """
+    token = _may_leave.set(may_leave)
+    try:
+        yield
+    finally:
+        _may_leave.reset(token)
 
 
 @cache
@@ -131,7 +150,7 @@ def _session() -> "aiohttp.ClientSession":
         trace.on_connection_create_end.append(_leaves)
         trace.on_connection_reuseconn.append(_leaves)
         _http = library.ClientSession(
-            connector=library.TCPConnector(
+            connector=_connector()(
                 limit=CONNECTIONS,
                 keepalive_timeout=KEEP_ALIVE,
                 ssl=ssl.create_default_context(cafile=certifi.where()),
@@ -141,6 +160,22 @@ def _session() -> "aiohttp.ClientSession":
             trace_configs=[trace],
         )
     return _http
+
+
+@cache
+def _connector() -> "type[aiohttp.TCPConnector]":
+    """Return a connector that asks, once there is a connection, whether it may still be used."""
+
+    class Connector(_library().TCPConnector):  # type: ignore[misc]
+        async def connect(self, *request: Any, **options: Any) -> Any:
+            connection = await super().connect(*request, **options)
+            may_leave = _may_leave.get()
+            if may_leave is not None and not may_leave():
+                connection.release()
+                raise TooLate
+            return connection
+
+    return Connector
 
 
 async def _leaves(_session: Any, context: SimpleNamespace, _params: Any) -> None:

@@ -42,7 +42,7 @@ from tests.webapp.api import Api
 
 ANN, BOB = "15550001111", "15550002222"
 NAME, MAIL, BSUID, WORDS = "Annabella Leeward", "ann.leeward@example.com", "US.77001", "my very own words"
-SECRETS = (ANN, NAME.lower(), "annabella", MAIL, BSUID.lower(), WORDS, "anns-file", "c-4711", "lyon-of-ann")
+SECRETS = (ANN, NAME.lower(), "annabella", MAIL, BSUID.lower(), WORDS, "anns-file", "customer-4711", "lyon-of-ann")
 
 
 def everything() -> dict[str, list[str]]:
@@ -72,7 +72,7 @@ def ann_of(api: Api) -> uuid.UUID:
         "email": MAIL,
         "bsuid": BSUID,
         "tags": ["lyon-of-ann"],
-        "external_id": "c-4711",
+        "external_id": "customer-4711",
         "attributes": {"city": "Lyon-of-Ann"},
     }
     answer = api.post("/contacts", new, headers={"Idempotency-Key": "k1"})

@@ -177,3 +177,15 @@ def test_many_at_once_each_get_their_own_answer() -> None:
         works = [loop.submit(loop.request("POST", there.url, data=b"x")) for _ in range(50)]
         answers = {work.result(60).body for work in works}
     assert answers == {str(n).encode() for n in range(50)}
+
+
+def test_what_may_not_leave_once_there_is_a_connection_has_not_and_the_next_uses_it() -> None:
+    async def late(url: str) -> Answer:
+        with loop.only_if(lambda: False):
+            return await loop.request("POST", url, data=b"late")
+
+    with server(says(GOOD)) as there:
+        with pytest.raises(loop.TooLate):
+            loop.submit(late(there.url)).result(60)
+        assert post(there.url).body == b"ok"
+    assert (there.requests, there.connections) == ([b'{"a": 1}'], 1)

@@ -20,6 +20,11 @@ from . import programs
 ADDRESSES = ("DATABASE_URL", "BROKER_URL", "CRM_ENV", "CRM_HOME", "AI_BASE_URL", "AI_API_KEY", "STOP_GRACE", "HOST")
 
 
+def _as_from_a_terminal() -> None:
+    """Heed SIGHUP, also if these tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @dataclass
 class Nobody:
     """An ordinary user: how to become it, a private directory of its own, an interpreter that it can reach."""
@@ -60,6 +65,7 @@ class System:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_as_from_a_terminal,
                 **self.account,
             )
         if until:

@@ -64,7 +64,7 @@ def test_the_end_of_the_pipe_is_the_order(stubborn: tuple[subprocess.Popen[str],
     leader, child = stubborn
     process = subprocess.Popen([sys.executable, "-I", "-S", guard.__file__], stdin=subprocess.PIPE, text=True)
     assert process.stdin
-    eventually(lambda: ignores(process.pid, signal.SIGINT))
+    eventually(lambda: all(ignores(process.pid, number) for number in (signal.SIGINT, signal.SIGTERM)))
     process.stdin.write(group(leader.pid).line())
     process.stdin.flush()
     # What reaches a whole terminal does not end it.

@@ -1,12 +1,19 @@
 """A message waits for its slot and leaves. What is late at the very moment of leaving has lost its slot."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
+from crm_tasks.core import pace
 from crm_tasks.messages.service.pacing import LATE
 from crm_tasks.messages.service.sending import Order
 from crm_tasks.providers import loop
 from crm_tasks.providers.provider import Result
+
+# So many slots may a message lose before it goes back to the ledger.
+_TRIES = 20
 
 
 def leave(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) -> Result | None:
@@ -18,17 +25,34 @@ def leave(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) ->
     """
     if order.provider.send_async is not None:
         return loop.submit(leave_on_loop(order, may_leave, late=late)).result()
-    if not (order.start.wait(late=late) and may_leave()):
-        return None
-    return order.provider.send(order.sender, order.message)
+    start = order.start
+    for _ in range(_TRIES):
+        # Even sleep(0) lets all other threads go first: a slot that is now is used now.
+        if (left := start.left) > 0:
+            time.sleep(left)
+        if start.in_time(late):
+            return order.provider.send(order.sender, order.message) if may_leave() else None
+        if (another := start.another()) is None:
+            return None
+        start = another
+    pace.give_back(start.slot)
+    return None
 
 
 async def leave_on_loop(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) -> Result | None:
     """Do the same on the loop, whose timers are less late than threads, of which each has to wait for all others."""
     assert order.provider.send_async is not None
-    if (left := order.start.left) > 0:
-        await asyncio.sleep(left)
-    ready = order.start.in_time(late) or await asyncio.to_thread(order.start.another, late=late)
-    if not (ready and may_leave()):
-        return None
-    return await order.provider.send_async(order.sender, order.message)
+    start = order.start
+    for _ in range(_TRIES):
+        if (left := start.left) > 0:
+            await asyncio.sleep(left)
+        if start.in_time(late):
+            if not may_leave():
+                return None
+            with suppress(loop.TooLate), loop.only_if(partial(start.in_time, late)):
+                return await order.provider.send_async(order.sender, order.message)
+        if (another := await asyncio.to_thread(start.another)) is None:
+            return None
+        start = another
+    pace.give_back(start.slot)
+    return None

@@ -27,14 +27,14 @@ from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces.models import Channel
 
 # Of the provider's limit: what is left is for the unevenness of the way there.
-USED = 0.965
+USED = 0.95
 # A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
-LATE, _LATE_PART, _TRIES = 0.012, 0.02, 20
+LATE, _LATE_PART = 0.018, 0.02
 # No provider counts more than 1,000 a second (Meta's highest throughput of a number): where the limit is above that, or
 # there is none, a start may be so many seconds late.
 _COUNTED, _LATE_UNCOUNTED = 1_000, 0.25
 # `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
-MARK_AHEAD = 0.1
+MARK_AHEAD = 0.2
 # The code of a snooze for its slot.
 PACE = "pace"
 
@@ -90,27 +90,11 @@ class Start:
             late = max(late, _LATE_UNCOUNTED)
         return time.monotonic() - self.due <= late
 
-    def wait(self, *, late: float = LATE) -> bool:
-        """Wait for the slot. One that this thread wakes up too late for is lost and another taken; False is none."""
-        # Even sleep(0) lets all other threads go first: a slot that is now is used now.
-        if (left := self.left) > 0:
-            time.sleep(left)
-        return self.in_time(late) or self.another(late=late)
-
-    def another(self, *, late: float = LATE) -> bool:
-        """Lose this slot, and take and wait for another; False is none within a second."""
-        start = self
-        for _ in range(_TRIES):
-            pace.give_back(start.slot)
-            (start,) = _starts([self.wish])
-            if not start.slot.reserved:
-                return False
-            if (left := start.left) > 0:
-                time.sleep(left)
-            if start.in_time(late):
-                return True
-        pace.give_back(start.slot)
-        return False
+    def another(self) -> "Start | None":
+        """Lose this slot, and take another; None if none is within a second."""
+        pace.give_back(self.slot)
+        (other,) = _starts([self.wish])
+        return other if other.slot.reserved else None
 
 
 def reserve(seen: Look, *, priority: int) -> Start:

@@ -1,0 +1,105 @@
+"""A message leaves at its slot or at another one, never beside."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from crm_tasks.core import pace
+from crm_tasks.core.pace import Bucket, Slot, Wish
+from crm_tasks.messages.service import leaving, pacing
+from crm_tasks.messages.service.pacing import Start
+from crm_tasks.messages.service.sending import Order
+from crm_tasks.providers import loop
+
+WISH = Wish([Bucket("channel:of-this-test", 20)])
+SLOT = Slot(True, timedelta(0), None)
+
+
+def start(left: float) -> Start:
+    """Return a slot that is so many seconds ahead."""
+    return Start(SLOT, time.monotonic() + left, WISH)
+
+
+class Provider:
+    """Notes when it was asked; on the loop, or by a thread as those do that are not on it."""
+
+    def __init__(self, *, on_loop: bool) -> None:
+        self.asked: list[float] = []
+        self.send_async = self._send if on_loop else None
+
+    async def _send(self, sender: Any, message: Any) -> str:
+        return self.send(sender, message)
+
+    def send(self, _sender: Any, _message: Any) -> str:
+        self.asked.append(time.monotonic())
+        return "sent"
+
+
+def order(provider: Any, first: Start) -> Order:
+    return Order(provider, cast(Any, None), cast(Any, SimpleNamespace(id="1")), first)
+
+
+@pytest.fixture
+def slots(monkeypatch: pytest.MonkeyPatch) -> list[Start | None]:
+    """What is given to whoever has lost a slot, in turn; then nothing."""
+    given: list[Start | None] = []
+    monkeypatch.setattr(Start, "another", lambda _self: given.pop(0) if given else None)
+    monkeypatch.setattr(pace, "give_back", lambda _slot: None)
+    return given
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_it_leaves_at_its_slot(slots: list[Start | None], on_loop: bool) -> None:
+    provider, first = Provider(on_loop=on_loop), start(0.2)
+    assert leaving.leave(order(provider, first), lambda: True, late=30) == "sent"
+    assert provider.asked[0] >= first.due
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_a_lost_slot_is_left_for_another_and_without_one_nothing_leaves(
+    slots: list[Start | None], on_loop: bool
+) -> None:
+    provider, lost = Provider(on_loop=on_loop), start(-60)
+    another = replace(lost, due=time.monotonic() + 0.2)
+    slots += [lost, another]
+    assert leaving.leave(order(provider, lost), lambda: True, late=30) == "sent"
+    assert [asked >= another.due for asked in provider.asked] == [True]
+    assert leaving.leave(order(provider, lost), lambda: True, late=30) is None
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_without_leave_nothing_leaves(slots: list[Start | None], on_loop: bool) -> None:
+    provider = Provider(on_loop=on_loop)
+    assert leaving.leave(order(provider, start(0)), lambda: False, late=30) is None
+    assert provider.asked == []
+
+
+def test_a_slot_that_is_over_once_there_is_a_connection_is_lost_too(slots: list[Start | None]) -> None:
+    provider = Provider(on_loop=True)
+    answers: list[Any] = [loop.TooLate(), "sent"]
+
+    async def connects(_sender: Any, _message: Any) -> str:
+        may_leave = loop._may_leave.get()
+        assert may_leave is not None and may_leave()
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    provider.send_async = connects
+    slots += [start(0)]
+    assert leaving.leave(order(provider, start(0)), lambda: True, late=30) == "sent"
+    assert answers == [] and slots == []
+
+
+def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None:
+    assert start(-pacing.LATE / 2).in_time()
+    assert not start(-pacing.LATE * 10).in_time()
+    slow = replace(start(-pacing.LATE * 10), wish=Wish([Bucket("a minute between two", 1 / 60)]))
+    assert slow.in_time()
+    fast = replace(start(-pacing.LATE * 10), wish=Wish([Bucket("beyond what providers count", 5_000)]))
+    assert fast.in_time()
