@@ -25,7 +25,7 @@ from crm_tasks.messages.service import attachments, leaving, reading, results, s
 from crm_tasks.messages.service import receive as receiving
 from crm_tasks.messages.service import settle as settling
 from crm_tasks.messages.service.attachments import Uploads
-from crm_tasks.messages.service.pacing import MARK_AHEAD, Start
+from crm_tasks.messages.service.pacing import MARK_AHEAD_JOB, Start
 from crm_tasks.messages.service.results import Answered
 from crm_tasks.messages.service.sending import Wish
 from crm_tasks.providers import http, tape
@@ -166,7 +166,7 @@ def _begin(message_id: uuid.UUID, claim: Claim, begin: Begin) -> sending.Order |
             raise
         if isinstance(order, Start):
             start = order
-            time.sleep(max(0.0, start.left - MARK_AHEAD / 2))
+            time.sleep(max(0.0, start.left - MARK_AHEAD_JOB / 2))
             continue
         if not isinstance(order, Uploads):
             if start is not None and order is None:

@@ -33,8 +33,9 @@ LATE, _LATE_PART = 0.018, 0.02
 # No provider counts more than 1,000 a second (Meta's highest throughput of a number): where the limit is above that, or
 # there is none, a start may be so many seconds late.
 _COUNTED, _LATE_UNCOUNTED = 1_000, 0.25
-# `sending` is marked at most so long ahead of the request (a kill in between leaves an unknown).
-MARK_AHEAD = 0.2
+# `sending` is marked at most so long ahead of the request, by a pump and by a job, which has to wait for the commits of
+# others. (A kill in between leaves an unknown.)
+MARK_AHEAD, MARK_AHEAD_JOB = 0.1, 0.2
 # The code of a snooze for its slot.
 PACE = "pace"
 

@@ -133,7 +133,7 @@ def _due(ready: dict[int, _Ready], answers: dict[int, Begun | Outcome]) -> dict[
         assert start is not None
         if not start.slot.reserved:
             answers[number] = pacing.waiting(each.seen, start.slot)
-        elif start.left > pacing.MARK_AHEAD:
+        elif start.left > pacing.MARK_AHEAD_JOB:
             answers[number] = start
         else:
             going[number] = each
