@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from crm_tasks.cli.prove import command
+from crm_tasks.cli import crm
 from crm_tasks.prove import outside
 from crm_tasks.prove.run import everything
 from crm_tasks.providers import llm
@@ -33,7 +33,7 @@ def healthy(empty: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> I
 
 def prove(*arguments: str) -> Result:
     """Run the command."""
-    return CliRunner().invoke(command, list(arguments))
+    return CliRunner().invoke(crm, ["prove", *arguments])
 
 
 def findings(*arguments: str) -> dict[str, dict[str, Any]]:

@@ -54,6 +54,12 @@ def enter(page: Any, web: Site) -> None:
     page.get_by_role("heading", name="Today", exact=True).wait_for()
 
 
+def settled(page: Any, selector: str) -> None:
+    """Wait until a part that was fetched hears what is done to it: htmx listens a moment after it is shown."""
+    page.locator(selector).wait_for()
+    page.wait_for_function("!document.querySelector('.htmx-request, .htmx-swapping, .htmx-settling, .htmx-added')")
+
+
 def picture(page: Any, name: str) -> None:
     """Keep a picture of what is shown, if pictures are wanted."""
     if PICTURES:

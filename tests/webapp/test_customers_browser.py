@@ -17,7 +17,7 @@ from tests.messages.apply import hear, one
 from tests.outside import Site
 from tests.templates.fetched import approved
 from tests.webapp.admins import person
-from tests.webapp.browsing import EMAIL, MARKS, enter, picture
+from tests.webapp.browsing import EMAIL, MARKS, enter, picture, settled
 from tests.webhooks.hooks import work_off
 
 pytestmark = MARKS
@@ -129,6 +129,7 @@ def test_outside_the_window_a_template_takes_the_place_of_words(
     assert not page.get_by_label("Reply", exact=True).is_visible()
     page.get_by_text("Send a template").click()
     page.get_by_label("Template", exact=True).select_option(label="parcel_news · en_US · utility")
+    settled(page, "#template-bubble")
     page.get_by_label("Body {{1}}").press_sequentially("Ann")
     page.get_by_text("Hello Ann", exact=True).wait_for()
     assert page.evaluate("document.activeElement.value") == "Ann"
