@@ -24,6 +24,8 @@ WORKERS = ("worker-campaigns", "worker-io", "worker-bulk")
 EVERY = 3.0
 _AWAY = (0.2, 2.0)
 _PAGE = 2_000
+# Fewer a second than come through while workers die all the time: so long it may take.
+_SLOWEST = 25
 # An outside world that takes its time, so that a kill finds requests under way; and that tells nothing: no report
 # settles what was cut off.
 _SLOW = (
@@ -151,7 +153,8 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
     journal, killer = Journal(system), Killer(system, asked.seed)
     begun = time.monotonic()
     broadcast.start(system.demo.workspace_id, campaign_id)
-    late = _kill_until_finished(killer, journal, asked.campaign, asked.patience)
+    patience = max(asked.patience, asked.campaign / _SLOWEST)
+    late = _kill_until_finished(killer, journal, asked.campaign, patience)
     took = time.monotonic() - begun
     killer.close()
     restless = verdict.until_quiet(system, asked.patience)
