@@ -25,6 +25,10 @@ _UNANSWERED = """
           AND (asked.id = m.id OR coalesce(j.unique_key, j.key_was) IS NOT NULL)
           AND j.state IN ('queued', 'running', 'dead', 'cancelled')
           AND (j.finished_at IS NULL OR j.finished_at >= m.created_at))
+      AND NOT EXISTS (
+        SELECT FROM consent_events e
+        WHERE e.reason = 'keyword' AND NOT e.allowed AND e.evidence ->> 'message_id' = m.id::text)
+      AND NOT EXISTS (SELECT FROM contacts p WHERE p.id = m.contact_id AND p.erased_at IS NOT NULL)
 """
 
 

@@ -1,6 +1,7 @@
 """`crm prove`: what went well holds, and whatever is broken is named."""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,10 @@ from crm_tasks.cli import crm
 from crm_tasks.prove import outside
 from crm_tasks.prove.run import everything
 from crm_tasks.providers import llm
+from tests import payloads
 from tests.core.ledger import execute
+from tests.fixtures import Demo
+from tests.messages.apply import hear
 from tests.outside import Sandbox
 from tests.prove.corruptions import CORRUPTIONS, Corruption
 from tests.prove.healthy import conversation
@@ -20,15 +24,21 @@ from tests.webhooks.receiver import receiver
 
 
 @pytest.fixture
-def healthy(empty: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def business(empty: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
     """A conversation where all went well; what a test breaks is gone with the rows, save for an index."""
     monkeypatch.setattr(llm, "complete", lambda _turns, **_: llm.Completion("It is on its way.", "test", 7))
     with receiver() as told:
-        conversation(sandbox, told.url)
+        demo = conversation(sandbox, told.url)
     ((index,),) = execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'uq_jobs_serial_key'")
-    yield sandbox
+    yield demo
     execute("TRUNCATE jobs")
     execute(index.replace("UNIQUE INDEX", "UNIQUE INDEX IF NOT EXISTS"))
+
+
+@pytest.fixture
+def healthy(business: Demo, sandbox: Sandbox) -> Sandbox:
+    """What the outside knows of that conversation."""
+    return sandbox
 
 
 def prove(*arguments: str) -> Result:
@@ -103,6 +113,18 @@ def test_what_the_sandbox_has_forgotten_is_not_asked_about(healthy: Sandbox, mon
     kept = outside._log
     monkeypatch.setattr(outside, "_log", lambda url, **query: kept(url, **query) if "kind" in query else first)
     assert findings("--sandbox", healthy.url)["received = accepted"]["holds"]
+
+
+def test_a_word_to_stop_wants_no_answer_and_who_was_erased_can_have_none(business: Demo) -> None:
+    def holds() -> bool:
+        return findings("--grace", "0")["answers"]["holds"]
+
+    hear(business, payloads.text("STOP", at=int(time.time())))
+    assert holds()
+    execute("UPDATE consent_events SET allowed = true")
+    assert not holds()
+    execute("UPDATE contacts SET erased_at = now()")
+    assert holds()
 
 
 def test_a_sandbox_that_is_away_is_said_and_no_proof(healthy: Sandbox) -> None:
