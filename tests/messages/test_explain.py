@@ -12,11 +12,11 @@ from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
 from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import Job, Process
-from crm_tasks.messages.models import Message, MessageState
+from crm_tasks.messages.models import RANK, Message, MessageState
 from crm_tasks.messages.service import explain, handover
 from tests import payloads
 from tests.fixtures import Demo
-from tests.messages.apply import hear
+from tests.messages.apply import accepted, hear, tell
 from tests.messages.outgoing import ANN, message, send_job, until
 from tests.messages.test_last_look import policy, say, set_time, utc
 from tests.outside import Sandbox
@@ -178,6 +178,19 @@ def test_the_story_goes_from_the_call_to_the_last_status(shop: Demo, sandbox: Sa
     assert [step for step in steps if step in wanted] == wanted
     assert "whatsapp:2" in next(step.detail for step in told.story if "failed" in step.what)
     assert [step.at for step in told.story] == sorted(step.at for step in told.story)
+
+
+def test_nothing_is_reported_before_it_was_accepted_though_the_providers_times_are_whole_seconds(demo: Demo) -> None:
+    made = accepted(demo, "wamid.ONE")
+    second = int(made.created_at.timestamp())
+    for name in ("read", "delivered", "sent"):
+        tell(demo, payloads.told(demo, statuses=[payloads.status("wamid.ONE", name, at=second)]))
+    story = ask(demo, made.id).story
+    told = [step.what.removeprefix("the provider reports ") for step in story if "job" not in step.what]
+    assert [each for each in told if each in ("message accepted from the caller", *RANK)] == [
+        *("message accepted from the caller", "accepted", "sent", "delivered", "read"),
+    ]
+    assert [step.at for step in story] == sorted(step.at for step in story)
 
 
 def test_the_story_of_a_webhook_begins_with_it(demo: Demo) -> None:

@@ -1,7 +1,7 @@
 """Why a message waits, or the whole story of it: from the webhook or request to the last status, step by step."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,13 +13,14 @@ from crm_tasks.core.errors import NotFound
 from crm_tasks.core.jobs import explain
 from crm_tasks.core.jobs.explain import Place, Reason
 from crm_tasks.core.jobs.model import Job, JobState
-from crm_tasks.messages.models import Direction, InboundEvent, Message, MessageState, StatusEvent
+from crm_tasks.messages.models import RANK, Direction, InboundEvent, Message, MessageState, StatusEvent
 from crm_tasks.messages.service import gates
 from crm_tasks.messages.service.look import look
 
 _MOST = 500
 # In which order reasons are told: what a person has stopped, what was asked for, what rules say, what the machine does.
 _ORDER = ("hold", "unknown_task", "scheduled")
+_RANK = {str(state): rank for state, rank in RANK.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,18 @@ def _story(
         steps += _of_message(each)
     for each_job in jobs:
         steps += _of_job(each_job)
-    ids = [each.id for each in messages]
-    query = sa.select(StatusEvent).where(StatusEvent.message_id.in_(ids)).limit(_MOST)
-    for status in session.scalars(query):
-        steps.append(Step(status.occurred_at, f"the provider reports {status.status}", message_id=status.message_id))
+    steps += _reported(session, messages)
     return sorted(steps, key=lambda step: step.at)
+
+
+def _reported(session: Session, messages: Iterable[Message]) -> Iterator[Step]:
+    """Yield what the provider reported. Its times are whole seconds: none is before the message was accepted."""
+    begun = {each.id: each.accepted_at or each.created_at for each in messages}
+    query = sa.select(StatusEvent).where(StatusEvent.message_id.in_(begun)).limit(_MOST)
+    for status in sorted(session.scalars(query), key=lambda each: _RANK.get(each.status, 0)):
+        assert status.message_id is not None
+        at = max(status.occurred_at, begun[status.message_id])
+        yield Step(at, f"the provider reports {status.status}", message_id=status.message_id)
 
 
 def _event(session: Session, trace: uuid.UUID) -> Iterator[Step]:
