@@ -54,37 +54,17 @@ def listed(
     """
     # The plan must know what is looked for: one made for any word would be wrong for most.
     session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
-    there = [segments.present(workspace_id)]
+    narrowed = [segments.present(workspace_id), *conditions]
     if before is not None:
-        there.append(Contact.id < before)
-    narrowed = [*there, *conditions]
+        narrowed.append(Contact.id < before)
     query = sa.select(Contact).order_by(Contact.id.desc()).limit(limit)
     if not q.strip():
-        return _of_whom(session, there, conditions, limit) if conditions else list(session.scalars(query.where(*there)))
+        return list(session.scalars(query.where(*narrowed)))
     found: set[uuid.UUID] = set()
     for way in _ways(q.strip(), workspace_id):
         found.update(_found(session, way, narrowed, limit))
     newest = sorted(found, reverse=True)[:limit]
     return list(session.scalars(query.where(Contact.id.in_(newest))))
-
-
-def _of_whom(
-    session: Session,
-    there: Sequence[sa.ColumnElement[bool]],
-    conditions: Sequence[sa.ColumnElement[bool]],
-    limit: int,
-) -> list[Contact]:
-    """Return of whom the conditions are true. By age alone, a tag of old contacts costs a look at all newer ones."""
-    newest = sa.select(Contact.id).where(*there).order_by(Contact.id.desc()).limit(NEWEST).subquery()
-    # OFFSET lets the indexes of the conditions find all of them before the newest are taken.
-    everybody = sa.select(Contact.id).where(*there, *conditions).offset(0).subquery()
-    some: list[Contact] = []
-    for ids, more in ((newest, conditions), (everybody, ())):
-        query = sa.select(Contact).join(ids, ids.c.id == Contact.id).where(*more).order_by(ids.c.id.desc())
-        some = list(session.scalars(query.limit(limit)))
-        if len(some) == limit:
-            break
-    return some
 
 
 def _found(session: Session, way: _Way, narrowed: Sequence[sa.ColumnElement[bool]], limit: int) -> Sequence[uuid.UUID]:
