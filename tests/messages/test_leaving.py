@@ -14,6 +14,7 @@ from crm_tasks.messages.service import leaving, pacing
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.sending import Order
 from crm_tasks.providers import loop
+from tests.prove.healthy import open_account
 
 WISH = Wish([Bucket("channel:of-this-test", 20)])
 SLOT = Slot(True, timedelta(0), None)
@@ -94,6 +95,50 @@ def test_a_slot_that_is_over_once_there_is_a_connection_is_lost_too(slots: list[
     slots += [start(0)]
     assert leaving.leave(order(provider, start(0)), lambda: True, late=30) == "sent"
     assert answers == [] and slots == []
+
+
+@pytest.mark.parametrize(("rate", "leaves"), [(1.0, False), (0.1, True)])
+def test_a_connection_that_takes_long_costs_no_slot_where_the_next_one_would_have_to_be_made_again(
+    slots: list[Start | None], rate: float, leaves: bool
+) -> None:
+    provider, first = Provider(on_loop=True), replace(start(0), wish=Wish([Bucket("channel:of-this-test", rate)]))
+
+    async def connects(_sender: Any, _message: Any) -> str:
+        object.__setattr__(first, "due", first.due - 60)  # so long the connection took
+        may_leave = loop._may_leave.get()
+        assert may_leave is not None
+        if not may_leave():
+            raise loop.TooLate
+        return "sent"
+
+    provider.send_async = connects
+    assert leaving.leave(order(provider, first), lambda: True) == ("sent" if leaves else None)
+
+
+def test_without_leave_once_there_is_a_connection_nothing_leaves(slots: list[Start | None]) -> None:
+    provider, leave = Provider(on_loop=True), [True, False]
+
+    async def connects(_sender: Any, _message: Any) -> str:
+        may_leave = loop._may_leave.get()
+        assert may_leave is not None and not may_leave()
+        raise loop.TooLate
+
+    provider.send_async = connects
+    assert leaving.leave(order(provider, start(0)), lambda: leave.pop(0), late=30) is None
+    assert leave == []
+
+
+@pytest.mark.usefixtures("empty")
+def test_another_slot_is_one_of_those_that_are_left_within_a_second() -> None:
+    open_account()
+    first, second = (pacing._starts([WISH])[0] for _ in range(2))
+    third = second.another()
+    assert third is not None and third.slot.reserved
+    # What nobody has built upon is given back: the third is where the second was.
+    assert third.due - first.due == pytest.approx(1 / 20, abs=0.02)
+    taken = [pacing._starts([WISH])[0] for _ in range(25)]
+    assert not taken[-1].slot.reserved
+    assert first.another() is None
 
 
 def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None:

@@ -7,13 +7,16 @@ from contextlib import suppress
 from functools import partial
 
 from crm_tasks.core import pace
-from crm_tasks.messages.service.pacing import LATE
+from crm_tasks.messages.service.pacing import LATE, Start
 from crm_tasks.messages.service.sending import Order
 from crm_tasks.providers import loop
 from crm_tasks.providers.provider import Result
 
 # So many slots may a message lose before it goes back to the ledger.
 _TRIES = 20
+# Where slots are so many seconds apart or more, how long a connection takes does not matter; and nobody keeps it until
+# the next slot: who is too late for one would be for all, and never leave.
+_FAR_APART = loop.KEEP_ALIVE / 3
 
 
 def leave(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) -> Result | None:
@@ -49,10 +52,15 @@ async def leave_on_loop(order: Order, may_leave: Callable[[], bool], *, late: fl
         if start.in_time(late):
             if not may_leave():
                 return None
-            with suppress(loop.TooLate), loop.only_if(partial(start.in_time, late)):
+            with suppress(loop.TooLate), loop.only_if(partial(_still, start, may_leave, late)):
                 return await order.provider.send_async(order.sender, order.message)
         if (another := await asyncio.to_thread(start.another)) is None:
             return None
         start = another
-    pace.give_back(start.slot)
+    await asyncio.to_thread(pace.give_back, start.slot)
     return None
+
+
+def _still(start: Start, may_leave: Callable[[], bool], late: float) -> bool:
+    """Say whether what may leave still may once there is a connection."""
+    return may_leave() and (start.apart >= _FAR_APART or start.in_time(late))

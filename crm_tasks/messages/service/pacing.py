@@ -83,11 +83,16 @@ class Start:
         """Seconds until then."""
         return max(0.0, self.due - time.monotonic())
 
+    @property
+    def apart(self) -> float:
+        """Seconds between two starts of the slowest limit that spaces them evenly; 0 if none does."""
+        evenly = (limit for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2)
+        return max((1 / limit.rate for limit in evenly), default=0.0)
+
     def in_time(self, late: float = LATE) -> bool:
         """Whether it may still be used now."""
-        steps = [1 / limit.rate for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2]
-        late = max(late, _LATE_PART * max(steps, default=0.0))
-        if max(steps, default=0.0) < 1 / _COUNTED:
+        late = max(late, _LATE_PART * self.apart)
+        if self.apart < 1 / _COUNTED:
             late = max(late, _LATE_UNCOUNTED)
         return time.monotonic() - self.due <= late
 
