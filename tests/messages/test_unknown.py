@@ -1,5 +1,6 @@
 """Sends whose outcome nobody knows: never repeated blindly, settled by a status, by the policy, or by a person."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -83,15 +84,21 @@ def test_the_wait_before_a_person_is_asked_is_the_setting(shop: Demo, sandbox: S
 # --- a worker that dies while it sends ---------------------------------------------------------------------------
 
 
+def killed_while_it_sends(demo: Demo, sandbox: Sandbox, sender: Program) -> uuid.UUID:
+    """Kill a worker whose request has left and is not answered yet; return the message."""
+    sent = post(demo)
+    until(sent, MessageState.SENDING)
+    eventually(lambda: sandbox.control("GET", "faults")["data"][0]["hits"] == 1, "the request has left", AT_MOST)
+    sender.kill()
+    return sent
+
+
 def test_a_worker_killed_while_it_sends_leaves_an_unknown_and_no_second_message(
     shop: Demo, sandbox: Sandbox, sender: Program
 ) -> None:
     """Its `sending` is committed, its request has left, and nobody is there to hear the answer."""
     sandbox.faults(fault(delay=2.5), fault(statuses="none"))
-    sent = post(shop)
-    until(sent, MessageState.SENDING)
-    eventually(lambda: sandbox.control("GET", "faults")["data"][0]["hits"] == 1, "the request has left", AT_MOST)
-    sender.kill()
+    sent = killed_while_it_sends(shop, sandbox, sender)
     assert message(sent).state is MessageState.SENDING
     sender.start(" ready.")
 
@@ -108,10 +115,7 @@ def test_a_worker_killed_after_the_message_was_accepted_is_put_right_by_the_stat
     shop: Demo, sandbox: Sandbox, sender: Program, web: Site
 ) -> None:
     sandbox.faults(fault(delay=2.5, late=1))
-    sent = post(shop)
-    until(sent, MessageState.SENDING)
-    eventually(lambda: sandbox.control("GET", "faults")["data"][0]["hits"] == 1, "the request has left", AT_MOST)
-    sender.kill()
+    sent = killed_while_it_sends(shop, sandbox, sender)
     sender.start(" ready.")
     settled = until(sent, MessageState.DELIVERED)
     (entry,) = sandbox.sends()
@@ -123,10 +127,8 @@ def test_a_killed_workers_message_is_unknown_even_while_its_job_is_held(
 ) -> None:
     """Held for days its job comes back to it only then; nobody should read `sending` so long."""
     sandbox.faults(fault(delay=2.5), fault(statuses="none"))
-    sent = post(shop)
-    until(sent, MessageState.SENDING)
-    assert forsaken() == 0
-    sender.kill()
+    sent = killed_while_it_sends(shop, sandbox, sender)
+    assert forsaken() == 0  # its lease is not over
     with db.transaction() as session:
         hold = holds.place(session, f"channel:{shop.channel_id}", reason="a look", actor="test")
     sender.start(" ready.")

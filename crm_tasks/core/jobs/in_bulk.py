@@ -46,8 +46,15 @@ def ask(
     if total <= AT_ONCE:
         return None
     workspace_id = str(which.workspace_id) if which.workspace_id else None
-    how = {"actor": actor, "per_minute": per_minute, "reason": reason}
-    return go_on(session, Bulk(fingerprint=fingerprint, workspace_id=workspace_id, total=total, **how))  # type: ignore[arg-type]
+    bulk = Bulk(
+        fingerprint=fingerprint,
+        workspace_id=workspace_id,
+        actor=actor,
+        total=total,
+        per_minute=per_minute,
+        reason=reason,
+    )
+    return go_on(session, bulk)
 
 
 def step(session: Session, bulk: Bulk) -> Bulk | None:

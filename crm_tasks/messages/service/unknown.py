@@ -20,8 +20,7 @@ _FORSAKEN = sa.text("""
     SELECT m.id FROM messages m
     WHERE m.state IN ('planned', 'queued', 'sending', 'unknown') AND m.state = 'sending'
       AND NOT EXISTS (
-        SELECT FROM jobs j WHERE j.id = m.job_id AND j.state = 'running'
-          AND (j.claim_no = m.claim_no OR j.task <> 'campaigns.pump'))
+        SELECT FROM jobs j WHERE j.id = m.job_id AND j.state = 'running' AND j.claim_no = m.claim_no)
     ORDER BY m.id LIMIT :most
 """)
 _MOST = 500
