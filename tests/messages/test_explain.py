@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import SuppressionScope
-from crm_tasks.core import db, holds
+from crm_tasks.core import db, holds, rollup
+from crm_tasks.core.jobs.explain import Place
 from crm_tasks.core.jobs.model import Job, Process
 from crm_tasks.messages.models import RANK, Message, MessageState
 from crm_tasks.messages.service import explain, handover
 from tests import payloads
+from tests.core.ledger import many, update
 from tests.fixtures import Demo
 from tests.messages.apply import accepted, hear, tell
 from tests.messages.outgoing import ANN, message, send_job, until
@@ -158,6 +160,35 @@ def test_one_that_only_waits_for_its_turn_says_its_place(waiting: Demo) -> None:
     told = ask(waiting, say(waiting))
     assert (told.reasons, told.summary) == ([], "It waits for a worker.")
     assert told.place is not None and told.place.ahead == 3
+
+
+def _got_through(jobs: int, minutes_ago: int) -> None:
+    """Have the queue of messages got through so many jobs in one minute, some minutes ago."""
+    ids = many(jobs)
+    at = f"date_trunc('minute', crm_now()) - interval '{minutes_ago} min'"
+    update(ids, f"state = 'succeeded', rung_at = NULL, finished_at = {at}, started_at = {at}, created_at = {at}")
+
+
+@pytest.mark.parametrize("rolled_up", [True, False])
+def test_it_may_start_as_soon_as_the_queue_gets_there_at_its_best_pace_lately(waiting: Demo, rolled_up: bool) -> None:
+    """Three before it, six in the best minute: half a minute. The idle minutes say nothing of how fast it is."""
+    for number in range(3):
+        say(waiting, to=f"+1555000200{number}")
+    last = say(waiting)
+    for jobs, minutes_ago in ((2, 3), (6, 4), (90, 15)):
+        _got_through(jobs, minutes_ago)
+    while rolled_up and db.retrying(rollup.roll_up):
+        pass
+    with db.transaction() as session:
+        told = explain.message(session, last, workspace_id=waiting.workspace_id)
+        moment = session.execute(sa.select(db.now())).scalar_one()
+    assert told.place == Place(3, moment + timedelta(seconds=30))
+
+
+def test_a_queue_that_got_through_nothing_lately_predicts_nothing(waiting: Demo) -> None:
+    say(waiting, to="+15550002000")
+    told = ask(waiting, say(waiting))
+    assert told.place == Place(1, None)
 
 
 @pytest.mark.usefixtures("sender")

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
+from crm_tasks.core import rollup
 from crm_tasks.core.db import now
 from crm_tasks.core.jobs.model import HOLDING, UNKNOWN_TASK, Job, JobMinute, JobState, Process
 
-# What finished lately tells how fast a queue moves.
+# How fast a queue moves is seen in what it got through lately.
 _LATELY = timedelta(minutes=10)
 _ALIVE = timedelta(seconds=60)
 
@@ -39,7 +40,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How many jobs of its queue are before a job, and when it may start at the pace of the last minutes."""
+    """How many jobs of its queue are before a job, and when it may start at the pace of the best minute lately."""
 
     ahead: int
     predicted_start: datetime | None
@@ -76,16 +77,27 @@ def place(session: Session, job: Job) -> Place | None:
             before,
         )
     )
-    finished = session.scalar(
-        sa.select(sa.func.sum(JobMinute.jobs)).where(JobMinute.queue == job.queue, JobMinute.minute > moment - _LATELY)
-    )
     if job.held_by is not None:
         return Place(ahead or 0, None)
     due = max(moment, job.run_at)
     if not ahead:
         return Place(0, due)
-    per_second = (finished or 0) / _LATELY.total_seconds()
+    per_second = _best_minute(session, job.queue, moment) / 60
     return Place(ahead, max(due, moment + timedelta(seconds=ahead / per_second)) if per_second else None)
+
+
+def _best_minute(session: Session, queue: str, moment: datetime) -> int:
+    """Return how many jobs a queue got through in the best of the last minutes: in others it may have had no work."""
+    through, since = (JobState.SUCCEEDED, JobState.DEAD), moment - _LATELY
+    rolled = sa.select(JobMinute.minute, sa.func.sum(JobMinute.jobs)).where(
+        JobMinute.queue == queue, JobMinute.minute > since, JobMinute.state.in_(through)
+    )
+    minute = sa.func.date_trunc("minute", Job.finished_at).label("minute")
+    tail = sa.select(minute, sa.func.count()).where(
+        Job.finished_at >= max(since, rollup.watermark(session)), Job.queue == queue, Job.state.in_(through)
+    )
+    found = [*session.execute(rolled.group_by(JobMinute.minute)), *session.execute(tail.group_by(sa.text("1")))]
+    return max((int(jobs) for _, jobs in found), default=0)
 
 
 def _holds(session: Session, job: Job) -> list[Reason]:
