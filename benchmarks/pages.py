@@ -29,7 +29,7 @@ EMAIL = "operator@example.test"
 _VALUES = {
     "fingerprint": "SELECT fingerprint FROM jobs WHERE state = 'dead' GROUP BY 1 ORDER BY count(*) DESC LIMIT 1",
     "job_id": "SELECT id FROM jobs WHERE state = 'dead' LIMIT 1",
-    "message_id": "SELECT id FROM messages WHERE direction = 'out' LIMIT 1",
+    "message_id": "SELECT id FROM messages WHERE author = 'test' LIMIT 1",
     "conversation_id": "SELECT conversation_id FROM messages GROUP BY 1 ORDER BY count(*) DESC LIMIT 1",
     "contact_id": "SELECT contact_id FROM messages LIMIT 1",
     "endpoint_id": "SELECT id FROM webhook_endpoints LIMIT 1",
@@ -41,7 +41,7 @@ _NOT_OPENED = {"join": "needs an invitation", "map_import": "needs a file that w
 _ASKED = {"channel_form": "kind=whatsapp"}
 # Asked for with a question as well; what is not there yet is left out.
 _QUESTIONS = {
-    "contacts": ("q=Person+99999", "q=555019", "tag=spring", "q=nobody+is+called+this"),
+    "contacts": ("q=Person+99999", "q=555019", "tag=spring", "tag=spring&q=Person", "q=nobody+is+called+this"),
     "jobs": (
         *("state=dead", "task=messages.send", "state=succeeded&task=ai.reply", "task=no.such.task"),
         *("error=fault+number+7", "error=nothing+says+this", "contact=555019"),
@@ -100,6 +100,7 @@ _FILLED = {
         UPDATE messages SET state = 'queued', scheduled_for = now() + random() * interval '20 days'
         WHERE id IN (SELECT id FROM messages WHERE direction = 'out' LIMIT 20000)
     """,
+    "a test": "UPDATE messages SET author = 'test' WHERE id = (SELECT id FROM messages WHERE state = 'read' LIMIT 1)",
     "webhooks": """
         WITH w AS (INSERT INTO webhook_events (id, workspace_id, type, body)
                    SELECT uuidv7(n * interval '-1 min'), :workspace, 'message.received', '{}'

@@ -74,13 +74,18 @@ def _from_ledger(session: Session, found: Status) -> None:
     found.holds = holds.listed(session)
     found.scheduler_age = overview.scheduler_age(session)
     found.unknown_tasks = overview.unknown_tasks(session)
-    found.oldest = session.scalar(
-        sa.select(Job)
-        .where(Job.state == JobState.QUEUED, Job.run_at <= db.now(), Job.held_by.is_(None))
-        .order_by(Job.run_at)
-        .limit(1)
-    )
+    found.oldest = _oldest(session)
     found.problems += _problems(found) + _undecided(session)
+
+
+def _oldest(session: Session) -> Job | None:
+    """Return the job that waits longest; looked for in two indexes, as none knows both who was rung and who was not."""
+    waits = sa.select(Job).where(
+        Job.state == sa.literal_column(f"'{JobState.QUEUED}'"), Job.run_at <= db.now(), Job.held_by.is_(None)
+    )
+    first = waits.order_by(Job.run_at).limit(1)
+    found = [session.scalar(first.where(rung)) for rung in (Job.rung_at.is_(None), Job.rung_at.is_not(None))]
+    return min((job for job in found if job is not None), key=lambda job: job.run_at, default=None)
 
 
 def _eviction() -> list[str]:

@@ -1,7 +1,7 @@
 """An audience: all contacts, those with a tag, those of a segment, or these. Who is erased is never in one."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import marshmallow as ma
@@ -62,13 +62,18 @@ def count(session: Session, workspace_id: uuid.UUID, audience: Mapping[str, Any]
     return session.scalar(sa.select(sa.func.count()).select_from(Contact).where(wanted)) or 0
 
 
+def tagged(tags: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that a contact has one of these tags."""
+    wanted = sorted({tag.strip().lower() for tag in tags})
+    return Contact.tags.op("&&", is_comparison=True)(sa.cast(wanted, sa.ARRAY(sa.Text())))
+
+
 def _meant(session: Session, workspace_id: uuid.UUID, audience: Mapping[str, Any]) -> sa.ColumnElement[bool]:
     ((name, value),) = audience.items()
     if name == "all":
         return sa.true()
     if name == "tags":
-        wanted = sorted({tag.strip().lower() for tag in value})
-        return Contact.tags.op("&&", is_comparison=True)(sa.cast(wanted, sa.ARRAY(sa.Text())))
+        return tagged(value)
     if name == "contact_ids":
         ids = [uuid.UUID(str(each)) for each in value]
         return Contact.id == sa.any_(sa.cast(ids, sa.ARRAY(sa.Uuid())))

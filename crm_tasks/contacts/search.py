@@ -1,8 +1,9 @@
 """Lists of contacts and the search in them, the newest first; each page is quick however many there are.
 
 How many fit a word is what Postgres guesses worst, and a plan that is right for a rare word is wrong for a common one.
-So the search tries what is cheap in any case: first the index of parts, of which it takes so many and no more, in any
-order; if there are more, then the newest contacts, among which a common word is soon found; and only then all.
+So the search tries what is cheap in any case: first an index, of parts or of tags, of which it takes so many and no
+more, in any order; if there are more, then the newest contacts, among which a common word is soon found; and only then
+all. A tag alone is searched for in the same way.
 """
 
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.contacts import segments
+from crm_tasks.contacts import audience, segments
 from crm_tasks.contacts.models import Contact, Identity
 from crm_tasks.contacts.predicates import like
 
@@ -31,7 +32,7 @@ Ids = sa.Select[uuid.UUID]
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way to find somebody: a query that the index of parts answers, and the same asked of one contact."""
+    """One way to find somebody: a query that an index answers, and the same asked of one contact."""
 
     by_index: Callable[[Sequence[sa.ColumnElement[bool]]], Ids]
     of_one: sa.ColumnElement[bool]
@@ -42,6 +43,7 @@ def listed(
     workspace_id: uuid.UUID,
     *,
     q: str = "",
+    tag: str = "",
     conditions: Sequence[sa.ColumnElement[bool]] = (),
     before: uuid.UUID | None = None,
     limit: int = 50,
@@ -50,37 +52,53 @@ def listed(
 
     Args:
         q: a part of a name, of a phone number in any writing, or of an e-mail address.
+        tag: a tag that they have.
         conditions: what else must be true of them, such as a segment's.
     """
     # The plan must know what is looked for: one made for any word would be wrong for most.
     session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
-    narrowed = [segments.present(workspace_id), *conditions]
+    there = [segments.present(workspace_id)]
     if before is not None:
-        narrowed.append(Contact.id < before)
+        there.append(Contact.id < before)
     query = sa.select(Contact).order_by(Contact.id.desc()).limit(limit)
-    if not q.strip():
-        return list(session.scalars(query.where(*narrowed)))
+    tagged = _by_tag(tag) if tag.strip() else None
+    if q.strip():
+        ways = _ways(q.strip(), workspace_id)
+        conditions = [*conditions, tagged.of_one] if tagged else conditions
+    elif tagged:
+        ways = [tagged]
+    else:
+        return list(session.scalars(query.where(*there, *conditions)))
     found: set[uuid.UUID] = set()
-    for way in _ways(q.strip(), workspace_id):
-        found.update(_found(session, way, narrowed, limit))
+    for way in ways:
+        found.update(_found(session, way, there, conditions, limit))
     newest = sorted(found, reverse=True)[:limit]
     return list(session.scalars(query.where(Contact.id.in_(newest))))
 
 
-def _found(session: Session, way: _Way, narrowed: Sequence[sa.ColumnElement[bool]], limit: int) -> Sequence[uuid.UUID]:
+def _found(
+    session: Session,
+    way: _Way,
+    there: Sequence[sa.ColumnElement[bool]],
+    conditions: Sequence[sa.ColumnElement[bool]],
+    limit: int,
+) -> Sequence[uuid.UUID]:
     """Return the newest of those whom one way finds, perhaps with others."""
-    some = session.scalars(way.by_index(narrowed).limit(FEW)).all()
+    by_index = way.by_index([*there, *conditions])
+    some = session.scalars(by_index.limit(FEW)).all()
     if len(some) < FEW:
         return some
-    newest = sa.select(Contact.id).where(*narrowed).order_by(Contact.id.desc()).limit(NEWEST).subquery()
-    page = sa.select(Contact.id).where(Contact.id == newest.c.id, way.of_one).order_by(newest.c.id.desc())
+    newest = sa.select(Contact.id).where(*there).order_by(Contact.id.desc()).limit(NEWEST).subquery()
+    page = sa.select(Contact.id).where(Contact.id == newest.c.id, *conditions, way.of_one).order_by(newest.c.id.desc())
     # The index of parts would collect all who fit before the first of them is looked at.
     session.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
     some = session.scalars(page.limit(limit)).all()
     session.execute(sa.text("SET LOCAL enable_bitmapscan = on"))
     if len(some) == limit:
         return some
-    return session.scalars(way.by_index(narrowed).order_by(sa.desc("id")).limit(limit)).all()
+    # OFFSET has the index find them all before the newest are taken: in their order all others would be passed by.
+    everybody = by_index.offset(0).subquery()
+    return session.scalars(sa.select(everybody.c.id).distinct().order_by(everybody.c.id.desc()).limit(limit)).all()
 
 
 def _ways(q: str, workspace_id: uuid.UUID) -> list[_Way]:
@@ -98,7 +116,14 @@ def _ways(q: str, workspace_id: uuid.UUID) -> list[_Way]:
 
 
 def _by_name(pattern: str) -> _Way:
-    fits = sa.func.lower(Contact.name).like(sa.func.lower(pattern))
+    return _by_contact(sa.func.lower(Contact.name).like(sa.func.lower(pattern)))
+
+
+def _by_tag(tag: str) -> _Way:
+    return _by_contact(audience.tagged([tag]))
+
+
+def _by_contact(fits: sa.ColumnElement[bool]) -> _Way:
     return _Way(lambda narrowed: sa.select(Contact.id).where(*narrowed, fits), fits)
 
 

@@ -14,7 +14,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.queues import Queue
 from tests.cli.terminal import data, program, run
-from tests.core.ledger import execute, new
+from tests.core.ledger import execute, new, update
 from tests.harness import free_ports
 from tests.providers.servers import certificate, hangs_up, server
 from tests.webapp.dead import dead
@@ -68,6 +68,16 @@ def test_what_needs_a_look_is_named_and_the_status_is_1(empty: None) -> None:
     assert "1 jobs wait in messages, and no worker takes that queue." in result.output
     assert "1 dead letters in messages: `crm dlq stats`." in result.output
     assert f"oldest waiting job: messages.test_note {job_id}" in result.output
+
+
+def test_the_oldest_waiting_job_is_named_whether_it_was_rung_or_not(empty: None) -> None:
+    rung, silent = new(), new()
+    update([rung], "rung_at = crm_now()")
+    update([silent], "rung_at = NULL")
+    for older, younger in ((rung, silent), (silent, rung)):
+        update([older], "run_at = crm_now() - interval '2 min'")
+        update([younger], "run_at = crm_now() - interval '1 min'")
+        assert f"oldest waiting job: messages.test_note {older}" in run("status").output
 
 
 def test_scripts_get_all_of_it_as_json(empty: None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crm_tasks.contacts import suppression
-from crm_tasks.contacts.models import Contact, SuppressionScope
+from crm_tasks.contacts.models import Contact, Identity, IdentityKind, SuppressionScope
 from crm_tasks.core import db
 from crm_tasks.core.jobs.model import Job, JobState
 from crm_tasks.messages.models import Conversation, Message, MessageState
@@ -143,19 +143,32 @@ def test_people_are_found_by_a_part_of_what_is_known(api: Api, stranger: Api) ->
 
 
 def test_what_is_common_is_found_among_the_newest_and_then_among_all(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    for n in range(12):
+    made = [
         make(api, name=f"Person {n}", phone=f"+1555000{2000 + n}" if n % 3 else None, email=f"{n}@example.com")
-    expected = {q: names(api, q=q, limit=3) for q in ("person", "555000", "@example", "0@exa")}
-    assert expected["555000"] == ["Person 11", "Person 10", "Person 8"]
+        for n in range(12)
+    ]
+    api.patch(f"/contacts/{made[0]['id']}", {"phone": "+15550003000"})  # the youngest number, and yet the oldest person
+    with db.transaction() as session:
+        newest = session.get_one(Contact, made[-1]["id"])
+        second = {"contact_id": newest.id, "kind": IdentityKind.PHONE, "value": "+15550003001"}
+        session.add(Identity(workspace_id=newest.workspace_id, **second))
+    asked = [{"q": q, "limit": 3} for q in ("person", "555000", "@example", "0@exa")]
+    expected = [api.get("/contacts", query_string=each).get_json() for each in asked]
+    assert [each["name"] for each in expected[1]["data"]] == ["Person 11", "Person 10", "Person 8"]
     monkeypatch.setattr("crm_tasks.contacts.search.FEW", 2)
-    for newest in (20, 5, 1):  # all of it, a page of it, nothing of it
-        monkeypatch.setattr("crm_tasks.contacts.search.NEWEST", newest)
-        assert {q: names(api, q=q, limit=3) for q in expected} == expected
+    for looked_at in (20, 5, 1):  # all of it, a page of it, nothing of it
+        monkeypatch.setattr("crm_tasks.contacts.search.NEWEST", looked_at)
+        assert [api.get("/contacts", query_string=each).get_json() for each in asked] == expected
 
 
-def test_whom_a_tag_is_given_is_found_page_by_page_however_old_they_are(api: Api) -> None:
+@pytest.mark.parametrize("few", [100, 2])
+def test_whom_a_tag_is_given_is_found_page_by_page_however_old_they_are(
+    api: Api, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
     for n in range(12):
         make(api, name=f"Person {n}", email=f"{n}@example.com", tags=["vip"] if n < 6 or n == 10 else [])
+    monkeypatch.setattr("crm_tasks.contacts.search.FEW", few)
+    monkeypatch.setattr("crm_tasks.contacts.search.NEWEST", 3)
     first = api.get("/contacts", query_string={"tag": "vip", "limit": 4}).get_json()
     assert [each["name"] for each in first["data"]] == [f"Person {n}" for n in (10, 5, 4, 3)]
     second = api.get("/contacts", query_string={"tag": "vip", "limit": 4, "cursor": first["next"]}).get_json()

@@ -9,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import attributes, directory, search, segments, suppression
-from crm_tasks.contacts.audience import condition as meant
 from crm_tasks.contacts.models import Contact, Identity, SuppressionScope
 from crm_tasks.contacts.schemas import dump_contact
 from crm_tasks.core import db
@@ -38,6 +37,7 @@ def contacts() -> str:
             session,
             me.workspace_id,
             q=wanted["q"][: search.LONGEST],
+            tag=wanted["tag"],
             conditions=_conditions(session, wanted),
             before=before(),
             limit=SHOWN + 1,
@@ -99,13 +99,11 @@ def people(session: Session, workspace_id: uuid.UUID) -> dict[uuid.UUID, str]:
 
 
 def _conditions(session: Session, wanted: dict[str, str]) -> list[sa.ColumnElement[bool]]:
-    workspace_id, found = here().workspace_id, []
-    if wanted["tag"]:
-        found.append(meant(session, workspace_id, {"tags": [wanted["tag"]]}))
-    if wanted["segment_id"]:
-        segment = segments.get(session, workspace_id, _id(wanted["segment_id"]))
-        found.append(segments.compile(session, workspace_id, segment.conditions))
-    return found
+    if not wanted["segment_id"]:
+        return []
+    workspace_id = here().workspace_id
+    segment = segments.get(session, workspace_id, _id(wanted["segment_id"]))
+    return [segments.compile(session, workspace_id, segment.conditions)]
 
 
 def _page(contact_id: uuid.UUID, **more: Any) -> str:

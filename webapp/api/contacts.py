@@ -7,7 +7,6 @@ import marshmallow as ma
 from sqlalchemy.orm import Session
 
 from crm_tasks.contacts import attributes, directory, search, segments, suppression
-from crm_tasks.contacts.audience import condition as meant
 from crm_tasks.contacts.models import AttributeType, Contact
 from crm_tasks.contacts.schemas import (
     AttributeIn,
@@ -50,7 +49,7 @@ class ContactArgs(PageArgs):
         validate=ma.validate.Length(max=search.LONGEST),
         metadata={"description": "A part of a name, of a phone number in any writing, or of an e-mail address"},
     )
-    tag = ma.fields.String(load_default=None)
+    tag = ma.fields.String(load_default="")
     segment_id = ma.fields.UUID(load_default=None)
 
 
@@ -81,12 +80,10 @@ def listed(args: dict[str, Any]) -> dict[str, Any]:
     workspace_id = caller().workspace_id
     with transaction() as session:
         conditions = []
-        if args["tag"]:
-            conditions.append(meant(session, workspace_id, {"tags": [args["tag"]]}))
         if args["segment_id"]:
             segment = segments.get(session, workspace_id, args["segment_id"])
             conditions.append(segments.compile(session, workspace_id, segment.conditions))
-        return found(session, args, q=args["q"], conditions=conditions)
+        return found(session, args, q=args["q"], tag=args["tag"], conditions=conditions)
 
 
 @blueprint.route("/contacts", methods=["POST"])
