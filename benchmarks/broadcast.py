@@ -23,6 +23,15 @@ from tests.harness import Program
 from tests.outside import Sandbox
 
 TEMPLATE = {"name": "hello_world", "language": {"code": "en_US"}}
+# What a STOP is about.
+MARKETING = {
+    "name": "spring_sale",
+    "language": {"code": "en_US"},
+    "components": [
+        {"type": "header", "parameters": [{"type": "text", "text": "{{name|friend}}"}]},
+        {"type": "body", "parameters": [{"type": "text", "text": "20 %"}]},
+    ],
+}
 RECIPIENTS, THREADS = 20_000, 20
 # As Meta may: up to so many statuses in one webhook (it documents 1,000), which waits for them so long.
 BATCH, BATCH_WAIT_MS = 100, 200
@@ -228,7 +237,9 @@ def people(workspace_id: object, count: int) -> None:
         connection.execute("ANALYZE")
 
 
-def plan(demo: Any, recipients: int, *, per_second: float = 100_000) -> tuple[object, float]:
+def plan(
+    demo: Any, recipients: int, *, per_second: float = 100_000, template: dict[str, Any] = TEMPLATE
+) -> tuple[object, float]:
     """Make a campaign to everybody and have it planned; returns it, and recipients planned per second."""
     import sqlalchemy as sa
 
@@ -243,7 +254,7 @@ def plan(demo: Any, recipients: int, *, per_second: float = 100_000) -> tuple[ob
         new = drafting.NewCampaign(
             name="bench",
             channel_id=demo.channel_id,
-            message={"type": "template", "template": TEMPLATE},
+            message={"type": "template", "template": template},
             audience={"all": True},
             guards={"canary_share": 0},
         )

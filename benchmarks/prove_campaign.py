@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -38,22 +39,23 @@ _CUT_OFF = {
     "worker-io": "messages.send",
 }
 _SENDING = "SELECT m.id FROM messages m JOIN jobs j ON j.id = m.job_id WHERE m.state = 'sending' AND j.task = "
-_MESSAGES = "SELECT m.id, m.state, m.provider_id FROM recipients r JOIN messages m ON m.id = r.message_id"
-_STATES = (
+MESSAGES = "SELECT m.id, m.state, m.provider_id FROM recipients r JOIN messages m ON m.id = r.message_id"
+STATES = (
     "SELECT coalesce(m.state, r.state) AS state, count(*) AS count "
     "FROM recipients r LEFT JOIN messages m ON m.id = r.message_id GROUP BY 1"
 )
 _CRASHES = "SELECT count(*) FROM jobs, jsonb_array_elements(errors) AS e WHERE e ->> 'code' = 'lost_lease'"
-_FINISHED = "SELECT count(*) FROM campaigns WHERE state = 'finished'"
+FINISHED = "SELECT count(*) FROM campaigns WHERE state = 'finished'"
 
 
 class Journal:
-    """What the sandbox received, read while it comes: it keeps its newest entries only."""
+    """What of a campaign the sandbox received, read while it comes: it keeps its newest entries only."""
 
     def __init__(self, system: System) -> None:
         self._system = system
         self.received: dict[str, list[str]] = {}
         self.people: Counter[str] = Counter()
+        self.got_at: dict[str, float] = {}
         self.missed = 0
         self._since = 0
         self._last = 0
@@ -83,9 +85,11 @@ class Journal:
         for entry in page["data"]:
             self.missed += entry["seq"] - self._last - 1
             self._last = entry["seq"]
-            if entry["message_id"]:
+            if entry["message_id"] and entry["body"]["type"] == "template":
                 self.received.setdefault(entry["biz_opaque_callback_data"], []).append(entry["message_id"])
-                self.people[entry["to"]] += 1
+                to = entry["to"].lstrip("+")
+                self.people[to] += 1
+                self.got_at[to] = datetime.fromisoformat(entry["time"]).timestamp()
         self._since = page["next"]
         return bool(page["data"])
 
@@ -159,7 +163,7 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
     killer.close()
     restless = verdict.until_quiet(system, asked.patience)
     journal.close()
-    states = {row.state: row[1] for row in verdict.rows(_STATES)}
+    states = {row.state: row[1] for row in verdict.rows(STATES)}
     report.first = _checks(asked.campaign, states, journal, killer) | {
         "It finished.": late,
         "All became quiet.": restless,
@@ -184,7 +188,7 @@ def _kill_until_finished(killer: Killer, journal: Journal, audience: int, patien
     """Kill on and on; nothing more is killed once everybody has it, as then nothing is left to be lost."""
     turns = [audience / 3, audience * 2 / 3]
     deadline, strike = time.monotonic() + patience, time.monotonic() + EVERY
-    while not lab.scalar(_FINISHED):
+    while not lab.scalar(FINISHED):
         if time.monotonic() > deadline:
             return [f"it was not finished after {patience:g} s"]
         if turns and journal.count >= turns[0]:
@@ -198,11 +202,11 @@ def _kill_until_finished(killer: Killer, journal: Journal, audience: int, patien
 
 
 def _checks(audience: int, states: dict[str, int], journal: Journal, killer: Killer) -> dict[str, list[str]]:
-    messages = verdict.rows(_MESSAGES)
+    messages = verdict.rows(MESSAGES)
     return {
         "The states add up to the audience.": list(_sums(audience, states)),
         "Nobody got it twice.": [f"{to} got it {times} times" for to, times in journal.people.items() if times > 1],
-        "What the sandbox received is what we say was accepted, or is unknown.": list(_received(messages, journal)),
+        "What the sandbox received is what we say was accepted, or is unknown.": list(balance(messages, journal)),
         "Unknown is at most what was under way at a kill.": _unknown(states.get("unknown", 0), len(killer.cut_off)),
         "No job died.": [f"{row.task} {row.id}" for row in verdict.rows("SELECT * FROM jobs WHERE state = 'dead'")],
     }
@@ -214,7 +218,8 @@ def _sums(audience: int, states: dict[str, int]) -> Iterator[str]:
     yield from (f"{count} are {state}" for state, count in states.items() if state not in ("accepted", "unknown"))
 
 
-def _received(messages: list[Any], journal: Journal) -> Iterator[str]:
+def balance(messages: list[Any], journal: Journal) -> Iterator[str]:
+    """Say of which messages the sandbox knows something else than we."""
     if journal.missed:
         yield f"{journal.missed} entries of the log were not seen"
     for row in messages:

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import lab, prove_campaign, verdict
+from benchmarks import lab, prove_campaign, prove_stop, verdict
 from benchmarks.customers import Customers
 from benchmarks.kills import HOOK, Kill, System
 from benchmarks.report import Report
@@ -36,7 +36,10 @@ def main() -> None:
     asked = _arguments()
     _environment(asked.lease)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if asked.campaign:
+    if asked.stops:
+        report = prove_stop.prove_stop(asked)
+        prove_stop.show(console, report)
+    elif asked.campaign:
         report = prove_campaign.prove_campaign(asked)
         prove_campaign.show(console, report)
     else:
@@ -52,6 +55,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=2_000, help="inbound messages (2000)")
     parser.add_argument("--rate", type=float, default=12.0, help="messages a second (12)")
     parser.add_argument("--campaign", type=int, metavar="N", help="send a campaign to N people instead of all that")
+    parser.add_argument(
+        "--stops", type=int, metavar="M", help="of them M write STOP in the middle, and nothing is killed"
+    )
     parser.add_argument("--per-second", type=int, default=1_000, help="the campaign's channel takes so many (1000)")
     parser.add_argument("--rounds", type=int, default=2, help="how often each is killed (2)")
     parser.add_argument("--seed", type=int, default=1, help="decides the order of the kills and who writes (1)")
@@ -59,7 +65,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait until all is quiet (600)")
     parser.add_argument("--keep-logs", metavar="DIR", help="copy the programs' logs here")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.stops and asked.stops > (asked.campaign or 0) / 3:
+        parser.error("--stops needs a --campaign to at least three times as many people.")
+    return asked
 
 
 def _environment(lease: float | None) -> None:
