@@ -25,18 +25,22 @@ from tests.fixtures import Demo, make_demo
 console = Console()
 TARGET, CALLS = 200.0, 7  # milliseconds; how often each page is opened after the first time
 EMAIL = "operator@example.test"
-# Where a page's argument is not the id of the table that it is named after.
+# Which of many a page is opened for; a page about something else gets the one of it that there is.
 _VALUES = {
     "fingerprint": "SELECT fingerprint FROM jobs WHERE state = 'dead' GROUP BY 1 ORDER BY count(*) DESC LIMIT 1",
     "job_id": "SELECT id FROM jobs WHERE state = 'dead' LIMIT 1",
-    "message_id": "SELECT id FROM messages WHERE author = 'test' LIMIT 1",
+    "campaign_id": "SELECT campaign_id FROM recipients LIMIT 1",
     "conversation_id": "SELECT conversation_id FROM messages GROUP BY 1 ORDER BY count(*) DESC LIMIT 1",
     "contact_id": "SELECT contact_id FROM messages LIMIT 1",
     "endpoint_id": "SELECT id FROM webhook_endpoints LIMIT 1",
     "delivery_id": "SELECT id FROM webhook_deliveries LIMIT 1",
     "name": "SELECT 'messages'",
 }
-_NOT_OPENED = {"join": "needs an invitation", "map_import": "needs a file that was just uploaded"}
+_NOT_OPENED = {
+    "join": "needs an invitation",
+    "map_import": "needs a file that was just uploaded",
+    "download_export": "needs a file that was written",
+}
 # Shown only if asked for with a question.
 _ASKED = {"channel_form": "kind=whatsapp"}
 # Asked for with a question as well; what is not there yet is left out.
@@ -100,7 +104,6 @@ _FILLED = {
         UPDATE messages SET state = 'queued', scheduled_for = now() + random() * interval '20 days'
         WHERE id IN (SELECT id FROM messages WHERE direction = 'out' LIMIT 20000)
     """,
-    "a test": "UPDATE messages SET author = 'test' WHERE id = (SELECT id FROM messages WHERE state = 'read' LIMIT 1)",
     "webhooks": """
         WITH w AS (INSERT INTO webhook_events (id, workspace_id, type, body)
                    SELECT uuidv7(n * interval '-1 min'), :workspace, 'message.received', '{}'
@@ -139,8 +142,8 @@ def main() -> None:
     asked = parser.parse_args()
     with lab.lab():
         demo = make_demo()
-        _fill(demo, asked)
-        pages = sorted(_opened(demo), key=lambda page: -page.median)
+        values = _fill(demo, asked)
+        pages = sorted(_opened(values), key=lambda page: -page.median)
     table = Table("page", "status", "median ms", "worst ms", "statements", "kB", title="pages of the admin")
     for page in pages:
         figures = (str(page.status), f"{page.median:.0f}", f"{page.worst:.0f}", str(page.statements), f"{page.kb:.0f}")
@@ -153,9 +156,11 @@ def main() -> None:
     sys.exit(1 if wrong else 0)
 
 
-def _fill(demo: Demo, asked: argparse.Namespace) -> None:
+def _fill(demo: Demo, asked: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """Fill the tables; return what each page about one thing can be asked for."""
     from crm_tasks.core import db, rollup
     from crm_tasks.webhooks.service import endpoints
+    from tests.webapp.one_of_each import one_of_each
 
     broadcast.people(demo.workspace_id, asked.contacts)
     values = {
@@ -176,11 +181,13 @@ def _fill(demo: Demo, asked: argparse.Namespace) -> None:
             session.execute(sa.text(statement), used)
         console.print(f"  {name}: {time.monotonic() - started:.0f} s")
     _campaign(demo)
+    one = one_of_each(demo)
     while db.retrying(rollup.roll_up):  # as the scheduler does all the time
         pass
     with db.autocommit() as connection:
         connection.execute("SET statement_timeout = 0")
         connection.execute("VACUUM ANALYZE")
+    return one
 
 
 def _campaign(demo: Demo) -> None:
@@ -203,7 +210,7 @@ def _campaign(demo: Demo) -> None:
 # --- opening ------------------------------------------------------------------------------------------------------
 
 
-def _opened(demo: Demo) -> Iterator[Page]:
+def _opened(values: dict[str, dict[str, str]]) -> Iterator[Page]:
     from crm_tasks.core import db
     from tests.webapp import admins
     from webapp import create_app
@@ -219,7 +226,7 @@ def _opened(demo: Demo) -> Iterator[Page]:
     client = app.test_client()
     if admins.log_in(client, EMAIL).status_code != 302:
         raise SystemExit("pages: cannot log in")
-    for path in _paths(app):
+    for path in _paths(app, values):
         yield _measured(path, client.get, statements)
 
 
@@ -233,33 +240,25 @@ def _measured(path: str, get: Callable[[str], Any], statements: list[int]) -> Pa
     return Page(path, answer.status_code, statistics.median(spent), max(spent), statements[0], size / 1000)
 
 
-def _paths(app: Any) -> Iterator[str]:
+def _paths(app: Any, one: dict[str, dict[str, str]]) -> Iterator[str]:
     """Every page of the admin that can be opened, with ids of what there is."""
+    from crm_tasks.core import db
+
+    with db.transaction() as session:
+        many = {argument: session.scalar(sa.text(query)) for argument, query in _VALUES.items()}
     for rule in app.url_map.iter_rules():
         if not rule.endpoint.startswith("admin.") or "GET" not in rule.methods:
             continue
         name = rule.endpoint.removeprefix("admin.")
-        values = {argument: _value(argument) for argument in rule.arguments}
-        lacking = [argument for argument, value in values.items() if value is None]
-        if lacking or name in _NOT_OPENED:
-            console.print(f"  not opened: {rule.rule} ({', '.join(lacking) or _NOT_OPENED[name]})")
+        if name in _NOT_OPENED:
+            console.print(f"  not opened: {rule.rule} ({_NOT_OPENED[name]})")
             continue
+        values = {argument: many.get(argument) or one[name][argument] for argument in rule.arguments}
         with app.test_request_context():
             path = rule.build(values, append_unknown=False)[1]
         path += f"?{_ASKED[name]}" if name in _ASKED else ""
         yield path
         yield from (f"{path}?{question}" for question in _QUESTIONS.get(name, ()))
-
-
-def _value(argument: str) -> Any:
-    from crm_tasks.core import db
-
-    query = _VALUES.get(argument) or f"SELECT id FROM {argument.removesuffix('_id')}s LIMIT 1"
-    try:
-        with db.transaction() as session:
-            return session.scalar(sa.text(query))
-    except sa.exc.ProgrammingError:
-        return None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from benchmarks.report import Report
 # So long after a STOP nothing may arrive.
 WITHIN = 5.0
 _AT_ONCE = 100
+# When, in seconds since the epoch, the last STOP was acknowledged, and when the last of them was in force.
+_ACKNOWLEDGED = "SELECT extract(epoch FROM max(received_at)) FROM inbound_events WHERE provider = 'whatsapp'"
+_IN_FORCE = "SELECT extract(epoch FROM max(created_at)) FROM suppressions"
 _NUMBERS = """
     SELECT ltrim(i.value, '+') AS number, r.position, r.state, r.reason
     FROM recipients r JOIN identities i ON i.contact_id = r.contact_id AND i.kind = 'phone' ORDER BY r.position
@@ -73,6 +76,8 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
         **states,
         "had it when the first wrote STOP": reached_before,
         "wrote STOP within, s": round(written - wrote, 2),
+        "all acknowledged after, s": round(lab.scalar(_ACKNOWLEDGED) - written, 2),
+        "all in force after, s": round(lab.scalar(_IN_FORCE) - written, 2),
         "got it after the last STOP": len(got),
         "the last of them after, s": round(max(got.values(), default=0.0), 2),
         "seconds": round(took, 1),

@@ -26,6 +26,10 @@ class Queue(StrEnum):
     NOTIFICATIONS = "notifications"
 
 
+# Nobody sits and waits for what is done here.
+BACKGROUND = frozenset({Queue.CAMPAIGNS, Queue.IMPORTS, Queue.EXPORTS, Queue.ANALYTICS})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePolicy:
     """How the jobs of one queue are tried, limited, judged and kept. Times are seconds."""

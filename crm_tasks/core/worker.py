@@ -23,12 +23,12 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from celery.worker.control import Panel
 
 from crm_tasks.config import settings
-from crm_tasks.core import broker, db, log, metrics, migrate, namesakes, pulse, redis, sweep
+from crm_tasks.core import background, broker, db, log, metrics, migrate, namesakes, pulse, redis, sweep
 from crm_tasks.core.errors import ConfigError, DomainError, UnknownQueue
 from crm_tasks.core.jobs import registry, repair, ring
 from crm_tasks.core.pool import ThreadPool, connect
 from crm_tasks.core.probe import probe_broker, probe_postgres, wait_until_ready
-from crm_tasks.core.queues import queue_named
+from crm_tasks.core.queues import BACKGROUND, queue_named
 from crm_tasks.core.task import over_limit
 
 logger = log.get_logger(__name__)
@@ -107,6 +107,8 @@ class Worker(CeleryWorker):
         except UnknownQueue as error:
             raise ImproperlyConfigured(error.message) from None
         super().setup_queues(include, exclude)
+        if BACKGROUND.issuperset(self.app.amqp.queues.consume_from):
+            background.step_back()
 
 
 @signals.worker_init.connect

@@ -151,7 +151,7 @@ def known(demo: Demo) -> uuid.UUID:
     return contact_id
 
 
-def foreign_customers(demo: Demo) -> dict[str, dict[str, str]]:
+def customers_of(demo: Demo) -> dict[str, dict[str, str]]:
     """Make one of everything about customers, and return the values of each page that is about one."""
     contact_id = str(person(demo, 1, name="Otherwise"))
     attribute(demo, "orders", AttributeType.NUMBER)

@@ -8,24 +8,13 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
-from crm_tasks.core import db, holds
 from crm_tasks.core.jobs.model import JobState
-from crm_tasks.exports import service as exports
-from crm_tasks.exports.models import ExportFormat, ExportKind
-from crm_tasks.notifications import service as notifications
-from crm_tasks.notifications.models import Severity
-from crm_tasks.webhooks.service import endpoints
-from crm_tasks.workspaces import invitations, policies
-from crm_tasks.workspaces import service as workspaces
 from crm_tasks.workspaces.roles import MemberRole, Permission
-from tests.campaigns.audience import campaign
 from tests.core.ledger import execute, job
 from tests.fixtures import Demo
-from tests.messages.outgoing import post
-from tests.templates.fetched import approved
 from tests.webapp.admins import Browser, browser, log_in, person
-from tests.webapp.customers import foreign_customers
 from tests.webapp.dead import dead
+from tests.webapp.one_of_each import one_of_each, state
 
 ALL = "owner admin marketer agent viewer operator"
 WORK = "owner admin marketer agent operator"
@@ -250,81 +239,6 @@ SAID = {"allowed": "no", "scope": "all", "medium": "*", "note": "by phone"}
 SET = {"name": "Mine", "secret": "access_token", "value": "stolen", "url": "http://127.0.0.1:9/x", "events": "*"}
 
 
-def foreign(other: Demo) -> dict[str, dict[str, str]]:
-    """Make one of everything in the other workspace; return the values of each page that is about one."""
-    user_id = str(person("bob@example.test", (other.workspace_id, MemberRole.OWNER)))
-    job_id = dead(workspace_id=other.workspace_id)
-    message_id = post(other, "for Other")
-    execute("UPDATE messages SET state = 'unknown' WHERE id = :id", id=message_id)
-    with db.transaction() as session:
-        everything = frozenset(Permission)
-        made, _ = invitations.invite(
-            session, other.workspace_id, "eve@example.test", MemberRole.AGENT, actor="test", may=everything
-        )
-        hold = holds.place(
-            session, f"workspace:{other.workspace_id}", reason="r", actor="t", workspace_id=other.workspace_id
-        )
-        told = notifications.notify(
-            session, other.workspace_id, "test", title="Other news", text="t", severity=Severity.INFO
-        )
-    campaign_id = str(campaign(other))
-    fingerprint = job(job_id).fingerprint or ""
-    test_id = str(post(other, "A test for Other"))
-    execute("UPDATE messages SET author = 'test' WHERE id = :id", id=test_id)
-    with db.transaction() as session:
-        everyone = {"audience": {"all": True}}
-        asked = exports.start(
-            session, other.workspace_id, ExportKind.CONTACTS, ExportFormat.CSV, everyone, actor="a test"
-        )
-        export_id = str(asked.id)
-    causes = ("dead_group", "discard_group", "canary_part", "retry_canary", "retry_group")
-    return {
-        **foreign_settings(other),
-        **{page: {"campaign_id": campaign_id} for page in ("campaign", "campaign_part")},
-        **{page: {"campaign_id": campaign_id} for page in ("edit_campaign", "change_campaign", "delete_campaign")},
-        **{page: {"campaign_id": campaign_id} for page in ("campaign_recipients", "test_campaign")},
-        **foreign_customers(other),
-        "campaign_action": {"campaign_id": campaign_id, "action": "start"},
-        **{page: {"fingerprint": fingerprint} for page in causes},
-        **{page: {"job_id": str(job_id)} for page in ("job", "dead_letter", "edit_dead_letter")},
-        "job_action": {"job_id": str(job_id), "action": "retry"},
-        **{page: {"export_id": export_id} for page in ("export", "export_part", "download_export", "remove_export")},
-        **{page: {"message_id": test_id} for page in ("test_message", "test_message_part")},
-        "scheduled_message": {"message_id": str(message_id), "action": "cancel"},
-        "scheduled_campaign": {"campaign_id": campaign_id, "action": "cancel"},
-        "settle": {"message_id": str(message_id), "decision": "failed"},
-        "release_hold": {"hold_id": str(hold.id)},
-        "read_one": {"notification_id": str(told)},
-        "take_back": {"invitation_id": str(made.id)},
-        **{page: {"user_id": user_id} for page in ("change_role", "remove_member")},
-        **{page: {"workspace_id": str(other.workspace_id)} for page in ("switch", "suspend", "release_workspace")},
-        "replay_event": {"event_id": str(uuid.uuid4())},  # of no workspace: for operators
-    }
-
-
-def foreign_settings(other: Demo) -> dict[str, dict[str, str]]:
-    """Make what another workspace has set."""
-    with db.transaction() as session:
-        new = endpoints.NewEndpoint(url="http://127.0.0.1:9/otherwise", events=["*"])
-        endpoint = endpoints.add(session, other.workspace_id, new, actor="t")
-        delivery_id = endpoints.test(session, other.workspace_id, endpoint.id)
-        policies.put(session, other.workspace_id, "rate", {"rate": "7/m"}, actor="t")
-        (key,) = workspaces.keys(session, other.workspace_id)
-        endpoint_id, key_id = str(endpoint.id), str(key.id)
-    of_channel = ("channel", "change_channel", "check_channel", "rotate_secret")
-    return {
-        **{page: {"channel_id": str(other.channel_id)} for page in of_channel},
-        "template": {"template_id": str(approved(other, "otherwise"))},
-        "set_rule": {"name": "none"},
-        "end_rule": {"name": "rate"},
-        **{page: {"name": "none"} for page in ("queue", "queue_part")},
-        **{page: {"endpoint_id": endpoint_id} for page in ("webhook", "change_webhook")},
-        "webhook_action": {"endpoint_id": endpoint_id, "action": "remove"},
-        **{page: {"delivery_id": str(delivery_id)} for page in ("delivery", "delivery_part", "replay_delivery")},
-        "revoke_key": {"key_id": key_id},
-    }
-
-
 # Every button of the pages that have several.
 BUTTONS = {
     "campaign_action": ("start", "pause", "resume", "continue", "cancel", "rehearse", "retry-failed"),
@@ -355,7 +269,7 @@ OTHERWISE = {
 
 
 def test_nothing_of_another_workspace_is_seen_or_changed(app: Flask, demo: Demo, other: Demo) -> None:
-    values = foreign(other)
+    values = one_of_each(other)
     who = browser(app, demo, "owner")
     before = state()
     by_name = {name(rule): rule for rule in rules(app)}
@@ -384,7 +298,7 @@ def test_nothing_of_another_workspace_is_seen_or_changed(app: Flask, demo: Demo,
 
 def test_its_own_owner_sees_all_of_it(app: Flask, demo: Demo, other: Demo) -> None:
     """That the other test is refused is because of whose it is, and not because there is nothing of these ids."""
-    values = foreign(other)
+    values = one_of_each(other)
     client = app.test_client()
     log_in(client, "bob@example.test")
     who = Browser(client, "bob@example.test")
@@ -396,7 +310,7 @@ def test_its_own_owner_sees_all_of_it(app: Flask, demo: Demo, other: Demo) -> No
 
 
 def test_no_list_shows_anything_of_another_workspace(app: Flask, demo: Demo, other: Demo) -> None:
-    values = foreign(other)
+    values = one_of_each(other)
     who = browser(app, demo, "owner")
     secret = {each for given in values.values() for each in given.values() if "-" in each}
     for rule in rules(app):
@@ -415,19 +329,6 @@ def test_the_buttons_of_one_cause_touch_only_the_workspace_at_hand(app: Flask, d
     for button in ("canary", "retry"):
         assert who.post(f"/dead-letters/{cause}/{button}").status_code == 302
     assert (job(mine).state, job(theirs).state) == (JobState.QUEUED, JobState.DEAD)
-
-
-TABLES = (
-    *("jobs", "holds", "campaigns", "messages", "memberships", "invitations", "notifications", "notification_targets"),
-    *("contacts", "identities", "suppressions", "consent_events", "erasures", "imports", "exports", "bulk_actions"),
-    *("channels", "templates", "policies", "webhook_endpoints", "webhook_deliveries", "api_keys", "email_templates"),
-    *("conversations", "segments", "media", "attributes", "workspaces", "recipients", "webhook_events", "users"),
-)
-
-
-def state() -> list[object]:
-    """Return what a stranger's button would change."""
-    return [execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES]
 
 
 def test_an_operator_goes_anywhere_and_sees_all_at_once(app: Flask, demo: Demo, other: Demo) -> None:

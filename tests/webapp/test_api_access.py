@@ -15,7 +15,7 @@ from tests.fixtures import Demo
 from tests.media.samples import ours
 from tests.messages.outgoing import post
 from tests.webapp.api import PREFIX, Api, error, key_of
-from tests.webapp.test_admin_access import foreign, state
+from tests.webapp.one_of_each import one_of_each, state
 
 CONDITIONS = {"all": [{"field": "tags", "op": "has", "value": "vip"}]}
 # What a call has to say so that it is not refused for what it lacks.
@@ -62,7 +62,7 @@ def rules(app: Flask) -> Iterator[Rule]:
 @pytest.fixture
 def theirs(client: FlaskClient, other: Demo) -> dict[str, str]:
     """One of everything in another workspace: ids by an argument's name, or by a route's where that is not enough."""
-    ids = {name: value for values in foreign(other).values() for name, value in values.items()}
+    ids = {name: value for values in one_of_each(other).values() for name, value in values.items()}
     owner = Api(client, key_of(other))
     scheduled = post(other, "later")
     execute("UPDATE messages SET scheduled_for = now() + interval '1 day' WHERE id = :id", id=scheduled)

@@ -274,7 +274,8 @@ def _results(session: Session, campaign: Campaign) -> Any:
 _REFUSED = """
     SELECT count(DISTINCT i.contact_id)
     FROM consent_events e
-    JOIN identities i ON i.workspace_id = e.workspace_id AND i.value = e.address AND i.kind = ANY(:kinds)
+    JOIN identities i ON i.workspace_id = e.workspace_id AND i.kind = ANY(:kinds) AND i.value = e.address
+        AND i.retired_at IS NULL
     JOIN recipients r ON r.campaign_id = :campaign AND r.contact_id = i.contact_id
     JOIN messages m ON m.id = r.message_id AND m.accepted_at <= e.occurred_at + interval '1 s'
     WHERE e.workspace_id = :workspace AND e.id > :campaign AND NOT e.allowed AND e.occurred_at >= :since
