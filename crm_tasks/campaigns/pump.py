@@ -4,7 +4,6 @@ That it ends so soon is what is fair: the next pump of this campaign stands behi
 short, none is open while the provider is asked, and nothing grows with the audience.
 """
 
-import math
 import time
 import uuid
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from queue import Empty, SimpleQueue
 from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.service import drawing, outcomes
-from crm_tasks.campaigns.service.drawing import Drawn
+from crm_tasks.campaigns.service.drawing import AT_ONCE, Drawn
 from crm_tasks.core import db, pace
 from crm_tasks.core.jobs.claim import Claim
 from crm_tasks.core.log import get_logger
@@ -30,8 +29,8 @@ from crm_tasks.providers.provider import Result, Unknown
 
 log = get_logger(__name__)
 
-# Seconds that one pump draws; how many it has under way at most; how many it draws at once; how long results gather.
-DRAWS, UNDER_WAY, AT_ONCE, GATHER = 2.0, 400, 100, 0.05
+# Seconds that one pump draws; how many it has under way at most; how long results gather.
+DRAWS, UNDER_WAY, GATHER = 2.0, 400, 0.05
 # Threads for providers that are not asked on the loop.
 _THREADS = 20
 # A broadcast's request may leave so late, in seconds: all are late together, so that none comes too near to the next.
@@ -108,8 +107,11 @@ class Pump:
             return
         self._after, self._later, self._over = drawn.after, drawn.later, drawn.over
         self._wait = drawn.wait if not drawn.later else None
-        if drawn.orders:
-            self._most = _at_once(drawn.orders[0])
+        if drawn.soon is not None:
+            self._most = drawn.soon
+        elif not drawn.orders:
+            # Nobody of these may be written to: on to those who may.
+            self._most = min(AT_ONCE, 2 * self._most)
 
     # --- sending ---
 
@@ -187,11 +189,3 @@ class Pump:
             except Empty:
                 break
         return found
-
-
-def _at_once(order: Order) -> int:
-    """Return how many to draw at once: what a channel sends within the time that a mark may be ahead."""
-    rate = pacing.per_second(order.provider, order.sender.settings)
-    if rate is None:
-        return AT_ONCE
-    return max(1, min(AT_ONCE, math.ceil(rate * pacing.MARK_AHEAD)))

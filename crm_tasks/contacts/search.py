@@ -68,12 +68,27 @@ def listed(
     elif tagged:
         ways = [tagged]
     else:
-        return list(session.scalars(query.where(*there, *conditions)))
+        return list(session.scalars(query.where(*there, *_of_whom(session, there, conditions))))
     found: set[uuid.UUID] = set()
     for way in ways:
         found.update(_found(session, way, there, conditions, limit))
     newest = sorted(found, reverse=True)[:limit]
     return list(session.scalars(query.where(Contact.id.in_(newest))))
+
+
+def _of_whom(
+    session: Session, there: Sequence[sa.ColumnElement[bool]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> Sequence[sa.ColumnElement[bool]]:
+    """Return the conditions in such a way that the newest of whom they are true are found soon.
+
+    In their order, where some of the newest are among them; else all are collected first, as an index may know them.
+    """
+    if not conditions:
+        return ()
+    newest = sa.select(Contact.id).where(*there).order_by(Contact.id.desc()).limit(NEWEST).subquery()
+    if session.scalar(sa.select(Contact.id).where(Contact.id == newest.c.id, *conditions).limit(1)) is not None:
+        return conditions
+    return [Contact.id.in_(sa.select(Contact.id).where(*there, *conditions).offset(0))]
 
 
 def _found(

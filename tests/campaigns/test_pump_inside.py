@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from sqlalchemy.orm import Session
 from crm_tasks.campaigns.pump import Pump
 from crm_tasks.campaigns.service import outcomes
 from crm_tasks.campaigns.service.drawing import Drawn
-from crm_tasks.core import db
+from crm_tasks.core import db, pace
 from crm_tasks.core.jobs.model import Job
+from crm_tasks.core.pace import Wish
 from crm_tasks.messages.models import Message
+from crm_tasks.messages.service import pacing
 from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
-from tests.campaigns.pumping import numbers, proved, start, times
+from tests.campaigns.pumping import numbers, proved, set_channel, start, times
 from tests.core.ledger import execute, new, take, update
 from tests.fixtures import Demo
 from tests.messages.apply import rows
@@ -136,3 +139,37 @@ def test_a_pump_that_waits_after_the_death_of_its_worker_keeps_nobody_waiting_un
     else:
         assert counts(mine) == {"planned": 4, "sending": 2}
         assert times(sandbox) == {}
+
+
+# --- few a second -----------------------------------------------------------------------------------------------------
+
+
+def test_who_asks_after_it_does_not_stand_behind_all_that_it_has_still_to_send(shop: Demo) -> None:
+    people(shop, 30)
+    set_channel(shop, per_second=0.1)
+    mine = campaign(shop, SALE, guards={"canary_share": 0})
+    start(mine)
+    hooks.work_off()
+    assert counts(mine) == {"accepted": 1, "planned": 29}
+    limit = pacing.limit_of_channel(shop.channel_id, 0.1)
+    assert limit is not None
+    (slot,) = pace.reserve_many([Wish([limit], 5)])
+    step = timedelta(seconds=1 / limit.rate)
+    assert not slot.reserved
+    assert slot.wait < 3 * step
+    ((wait,),) = execute("SELECT run_at - crm_now() FROM jobs WHERE task = 'campaigns.pump' AND state = 'queued'")
+    assert wait < 2 * step
+
+
+def test_a_long_run_of_those_who_want_nothing_is_passed_by_in_large_steps(shop: Demo) -> None:
+    """One in a slow channel is drawn at a time; those who opted out cost it no more than a look."""
+    people(shop, 300)
+    set_channel(shop, per_second=5)
+    execute(
+        "INSERT INTO suppressions (id, workspace_id, medium, address, scope, active, reason, actor, changed_at) "
+        "SELECT uuidv7(), workspace_id, 'whatsapp', value, 'marketing', true, 'keyword', 'customer', crm_now() "
+        "FROM identities WHERE kind = 'phone'"
+    )
+    mine = campaign(shop, SALE, guards={"canary_share": 0})
+    run(mine)
+    assert counts(mine) == {"suppressed": 300}

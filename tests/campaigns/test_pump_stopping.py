@@ -32,7 +32,7 @@ from tests.messages.outgoing import fault
 from tests.outside import Sandbox, Site
 
 pytestmark = pytest.mark.usefixtures("fleet")
-# So many are drawn at once at the rate of these tests: see `pump._at_once`.
+# So many are drawn at once at the rate of these tests: see `pacing.soon`.
 RATE, A_DRAW = 100, 10
 
 

@@ -27,6 +27,8 @@ from crm_tasks.providers.provider import Address, Outgoing, Sender
 from crm_tasks.workspaces import service as workspaces
 
 AUTHOR = "campaign"
+# How many are drawn at once, at most.
+AT_ONCE = 100
 # For whom these speak nobody is sent to now, and everybody stays planned: the campaign waits, or is halted.
 _WAITS = (Outcome.HELD, Outcome.TEMPLATE_STOPPED)
 _SOON = timedelta(seconds=1)
@@ -59,6 +61,7 @@ class Drawn:
         wait: how long nobody can go; None if somebody may at once.
         over: nobody is left to draw.
         uploads: files that the provider must have first.
+        soon: how many may go at once by what limits them; None if nobody was to be given a slot.
     """
 
     after: int = 0
@@ -67,6 +70,7 @@ class Drawn:
     wait: timedelta | None = None
     over: bool = False
     uploads: attachments.Uploads | None = None
+    soon: int | None = None
 
 
 def draw(
@@ -156,6 +160,7 @@ class _Drawing:
         self._left = False
         self._people: Mapping[uuid.UUID, rendering.Person] = {}
         self._sender: Sender | None = None
+        self._soon: int | None = None
 
     def drawn(self, looks: Sequence[Look], after: int) -> Drawn:
         if rendering.places(self._campaign.content):
@@ -164,7 +169,7 @@ class _Drawing:
         missing = self._positions.keys() - {seen.row.contact_id for seen in looks}
         self._refused += [(contact_id, writing.GONE) for contact_id in missing]
         wait = self._reserve(ready)
-        found = Drawn(max(self._positions.values()) if not self._brought else after, wait=wait)
+        found = Drawn(max(self._positions.values()) if not self._brought else after, wait=wait, soon=self._soon)
         going = self._going(ready, found)
         going = self._let_through(going, found)
         going = self._afforded(going, found)
@@ -209,12 +214,15 @@ class _Drawing:
             gates.goes(each.seen)
 
     def _reserve(self, ready: Sequence[Person]) -> timedelta | None:
-        """Give each its slot, and return how long the first stays away who gets none."""
+        """Give each its slot, as many as are soon, and return how long the first stays away who gets none."""
         wanted = []
         for each in ready:
             each.start = self._brought.get(each.contact_id)
             if each.start is None:
                 wanted.append(each)
+        if wanted:
+            self._soon = pacing.soon(wanted[0].seen, AT_ONCE)
+            wanted = wanted[: self._soon]
         starts = pacing.reserve_many([(each.seen, self._claim.priority) for each in wanted]) if wanted else []
         for each, start in zip(wanted, starts, strict=True):
             each.start = start

@@ -4,6 +4,7 @@ What the provider promises is its limit; a little less is used, as requests reac
 time than those at which they left.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -86,8 +87,7 @@ class Start:
     @property
     def apart(self) -> float:
         """Seconds between two starts of the slowest limit that spaces them evenly; 0 if none does."""
-        evenly = (limit for limit in self.wish.limits if isinstance(limit, Bucket) and limit.burst <= 2)
-        return max((1 / limit.rate for limit in evenly), default=0.0)
+        return _apart(self.wish.limits)
 
     def in_time(self, late: float = LATE) -> bool:
         """Whether it may still be used now."""
@@ -117,6 +117,20 @@ def _wish(seen: Look, priority: int) -> Wish:
     limits = limits_of(seen)
     members = any(isinstance(limit, Members) for limit in limits)
     return Wish(limits, priority, str(seen.row.contact_id) if members else None)
+
+
+def soon(seen: Look, most: int) -> int:
+    """Return how many starts like this one's fit, of so many at most, in the time that a mark may be ahead.
+
+    Whoever asks for more puts others behind what is never taken: who finds no slot is told to come behind all before.
+    """
+    apart = _apart(limits_of(seen))
+    return max(1, min(most, math.ceil(MARK_AHEAD / apart))) if apart else most
+
+
+def _apart(limits: Iterable[Limit]) -> float:
+    evenly = (limit for limit in limits if isinstance(limit, Bucket) and limit.burst <= 2)
+    return max((1 / limit.rate for limit in evenly), default=0.0)
 
 
 def _starts(wishes: Sequence[Wish]) -> list[Start]:
