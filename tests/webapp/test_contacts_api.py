@@ -162,17 +162,23 @@ def test_what_is_common_is_found_among_the_newest_and_then_among_all(api: Api, m
 
 
 @pytest.mark.parametrize("few", [100, 2])
-def test_whom_a_tag_is_given_is_found_page_by_page_however_old_they_are(
-    api: Api, monkeypatch: pytest.MonkeyPatch, few: int
+@pytest.mark.parametrize("by", ["tag", "segment_id"])
+@pytest.mark.parametrize("new", [10, None])
+def test_those_with_a_tag_are_found_page_by_page_however_old_they_are(
+    api: Api, monkeypatch: pytest.MonkeyPatch, few: int, by: str, new: int | None
 ) -> None:
-    for n in range(12):
-        make(api, name=f"Person {n}", email=f"{n}@example.com", tags=["vip"] if n < 6 or n == 10 else [])
     monkeypatch.setattr("crm_tasks.contacts.search.FEW", few)
     monkeypatch.setattr("crm_tasks.contacts.search.NEWEST", 3)
-    first = api.get("/contacts", query_string={"tag": "vip", "limit": 4}).get_json()
-    assert [each["name"] for each in first["data"]] == [f"Person {n}" for n in (10, 5, 4, 3)]
-    second = api.get("/contacts", query_string={"tag": "vip", "limit": 4, "cursor": first["next"]}).get_json()
-    assert [each["name"] for each in second["data"]] == [f"Person {n}" for n in (2, 1, 0)]
+    for n in range(12):
+        make(api, name=f"Person {n}", email=f"{n}@example.com", tags=["vip"] if n < 6 or n == new else [])
+    has_it = {"field": "tags", "op": "has", "value": "vip"}
+    segment = api.post("/segments", {"name": "Old", "conditions": has_it}).get_json()
+    asked = {by: "vip" if by == "tag" else segment["id"], "limit": 4}
+    first = api.get("/contacts", query_string=asked).get_json()
+    second = api.get("/contacts", query_string={**asked, "cursor": first["next"]}).get_json()
+    found = [each["name"] for each in (*first["data"], *second["data"])]
+    assert found == [f"Person {n}" for n in (*([new] if new else []), 5, 4, 3, 2, 1, 0)]
+    assert (len(first["data"]), second["next"]) == (4, None)
 
 
 def test_lists_go_on_where_the_page_before_ended(api: Api) -> None:
