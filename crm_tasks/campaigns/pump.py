@@ -6,7 +6,7 @@ short, none is open while the provider is asked, and nothing grows with the audi
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -85,8 +85,8 @@ class Pump:
             return
         drawn = db.retrying(self._draw)
         self._heed(drawn)
-        for order in drawn.orders:
-            self._send(order)
+        if drawn.orders:
+            self._send(drawn.orders)
         if self._wait is not None and self._wait <= timedelta(seconds=0.5):
             # Not worth a successor: who is told to come back so soon is waited for here.
             until = time.monotonic() + self._wait.total_seconds()
@@ -115,15 +115,14 @@ class Pump:
 
     # --- sending ---
 
-    def _send(self, order: Order) -> None:
-        self._under_way += 1
-        self.unkept.add(uuid.UUID(order.message.id))
-        if order.provider.send_async is not None:
-            loop.submit(self._on_loop(order))
-            return
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pump")
-        self._threads.submit(self._in_thread, order)
+    def _send(self, orders: Sequence[Order]) -> None:
+        self._under_way += len(orders)
+        self.unkept.update(uuid.UUID(order.message.id) for order in orders)
+        loop.begin([self._on_loop(order) for order in orders if order.provider.send_async is not None])
+        for order in orders:
+            if order.provider.send_async is None:
+                self._threads = self._threads or ThreadPoolExecutor(_THREADS, thread_name_prefix="pump")
+                self._threads.submit(self._in_thread, order)
 
     async def _on_loop(self, order: Order) -> None:
         try:

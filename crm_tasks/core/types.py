@@ -1,6 +1,7 @@
 """Column types and defaults that every table shares."""
 
 import os
+import random
 import threading
 import time
 import uuid
@@ -18,6 +19,8 @@ from crm_tasks.core.db import now
 
 _last = 0
 _lock = threading.Lock()
+# Seeded by the system. Ids are no secrets, and asking the system for each gives the interpreter to another thread.
+_random = random.Random()
 
 
 def new_id() -> uuid.UUID:
@@ -31,13 +34,13 @@ def new_id() -> uuid.UUID:
     with _lock:
         _last = moment = max(_last + 1, milliseconds << 12 | (rest << 12) // 1_000_000)
     made = moment >> 12 << 80 | 0x7 << 76 | (moment & 0xFFF) << 64
-    return uuid.UUID(int=made | 0x2 << 62 | int.from_bytes(os.urandom(8)) >> 2)
+    return uuid.UUID(int=made | 0x2 << 62 | _random.getrandbits(62))
 
 
 def _after_fork() -> None:
-    """A lock that another thread held at the fork would stay locked for ever in the child."""
-    global _lock
-    _lock = threading.Lock()
+    """A lock that another thread held at the fork would stay locked for ever in the child; ids would be the same."""
+    global _lock, _random
+    _lock, _random = threading.Lock(), random.Random()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -10,7 +10,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -34,6 +34,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 CONNECTIONS = 500
+_begun: set["asyncio.Task[None]"] = set()
 _may_leave: ContextVar[Callable[[], bool] | None] = ContextVar("may_leave", default=None)
 # Less than the servers keep an idle connection: one that they close under a request leaves an unknown.
 KEEP_ALIVE = 15.0
@@ -67,6 +68,20 @@ def _library() -> Any:
 def submit(work: Coroutine[Any, Any, T]) -> "Future[T]":
     """Run something on the loop of this process."""
     return asyncio.run_coroutine_threadsafe(work, _running())
+
+
+def begin(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all of these on the loop of this process, which is woken once; they tell themselves what becomes of them."""
+    running = _running()
+
+    def together() -> None:
+        for work in works:
+            task = running.create_task(work)
+            # The loop itself would let go of it.
+            _begun.add(task)
+            task.add_done_callback(_begun.discard)
+
+    running.call_soon_threadsafe(together)
 
 
 async def request(method: str, url: str, *, timeout: float | None = None, **options: Any) -> Answer:

@@ -55,10 +55,10 @@ def test_a_lease_that_would_not_outlast_the_request_sends_nothing(
     people(shop, 6)
     send, stood = Pump._send, []
 
-    def stand_still(self: Pump, order: Any) -> None:
-        stood.append(order)
+    def stand_still(self: Pump, orders: Any) -> None:
+        stood.extend(orders)
         self._claim.lease_end = time.monotonic()
-        send(self, order)
+        send(self, orders)
 
     monkeypatch.setattr(Pump, "_send", stand_still)
     mine = campaign(shop, SALE)

@@ -175,13 +175,14 @@ class _Drawing:
         going = self._afforded(going, found)
         written = writing.write(self._session, self._campaign, self._claim, going, self._put_off)
         writing.refuse(self._session, self._campaign, self._refused)
-        stays = [each.position for each in ready if each not in going and each not in self._put_off]
+        goes = {each.contact_id for each in going}
+        stays = [each.position for each in ready if each.contact_id not in goes]
         if self._left or stays:
             # From the first that stays planned on, those behind it are looked at once more.
             found.after = min([after if self._brought else found.after, *(place - 1 for place in stays)])
             found.wait = found.wait or (_SOON if self._left else timedelta(0))
         for contact_id, start in self._brought.items():
-            if contact_id not in {each.contact_id for each in going} and contact_id not in found.later:
+            if contact_id not in goes and contact_id not in found.later:
                 pace.give_back(start.slot)
         found.orders = [self._order(each, message_id) for each, message_id in zip(going, written, strict=True)]
         return found

@@ -22,7 +22,7 @@ from crm_tasks.workspaces.models import Channel
 EVERY = timedelta(seconds=2)
 _CANCELLED_FOR = timedelta(days=1)
 # What one pump brings out in a second, and how many there are at most.
-PER_LANE, MOST_LANES = 1_000, 4
+PER_LANE, MOST_LANES = 500, 2
 # Each half by an index of its own: what is over is never looked at. One that its worker's death has put off does not
 # count, or the campaign would stand still so long; unless so many workers died of it that it may be to blame.
 _PRESENT = """

@@ -106,12 +106,14 @@ _PARKED = """
 
 def record_many(session: Session, answers: Sequence[Answered]) -> None:
     """Keep what providers answered to these; a refusal is not among them, as it says how a job ends."""
-    plain = {each.message_id: each.result for each in answers if isinstance(each.result, Accepted)}
+    named = [(each.message_id, each) for each in answers]
+    plain = {message_id: each.result for message_id, each in named if isinstance(each.result, Accepted)}
     kept = _accept_together(session, plain) if plain else set()
-    for each in sorted(answers, key=lambda answer: answer.message_id):
-        if each.message_id not in kept and not isinstance(each.result, Refusal):
+    rest = [(message_id, each) for message_id, each in named if message_id not in kept]
+    for message_id, each in sorted(rest, key=lambda entry: entry[0]):
+        if not isinstance(each.result, Refusal):
             with acting_for(each.claim):
-                record(session, each.message_id, each.result)
+                record(session, message_id, each.result)
 
 
 def _accept_together(session: Session, accepted: Mapping[uuid.UUID, Accepted]) -> set[uuid.UUID]:
