@@ -4,14 +4,13 @@ import io
 import re
 import time
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from crm_tasks.core import db
 from crm_tasks.media.models import Media
 from crm_tasks.messages.models import Conversation, Message, MessageState
 from tests import payloads
@@ -19,6 +18,7 @@ from tests.core.ledger import execute
 from tests.fixtures import Demo
 from tests.media.samples import MP4, OGG, PDF, PNG, ours
 from tests.messages.apply import accepted, hear, one, rows
+from tests.plans import asked, plan
 from tests.templates.fetched import approved
 from tests.webapp.admins import Browser, browser
 from tests.webapp.admins import person as user
@@ -389,21 +389,6 @@ def test_who_may_not_answer_reads(app: Flask, demo: Demo) -> None:
     assert reply(who, place(told), "Hello", key="k").status_code == 403
 
 
-def asked_of_postgres(who: Browser, path: str) -> list[tuple[str, Any]]:
-    """Return every statement that a page costs, with its values."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        seen.append((statement, values))
-
-    sa.event.listen(db.engine(), "before_cursor_execute", note)
-    try:
-        who.text(path)
-    finally:
-        sa.event.remove(db.engine(), "before_cursor_execute", note)
-    return seen
-
-
 def test_a_page_is_read_in_as_many_queries_however_much_there_is(abe: Browser, demo: Demo) -> None:
     told = wrote(demo)
     paths = (place(told), "/conversations")
@@ -418,11 +403,11 @@ def test_a_page_is_read_in_as_many_queries_however_much_there_is(abe: Browser, d
     rich(1)
     for path in paths:
         abe.text(path)
-    few = [len(asked_of_postgres(abe, path)) for path in paths]
+    few = [len(asked(partial(abe.text, path))) for path in paths]
     for n in range(2, 12):
         rich(n)
     assert abe.text(place(told)).count("<img") >= 11
-    assert [len(asked_of_postgres(abe, path)) for path in paths] == few
+    assert [len(asked(partial(abe.text, path))) for path in paths] == few
 
 
 @pytest.mark.parametrize(
@@ -441,16 +426,13 @@ def test_a_page_of_the_list_costs_one_read_of_an_index(abe: Browser, demo: Demo,
     more = page[page.index("before=") :].partition('"')[0].partition("&")[0]
     (query, values), *rest = [
         each
-        for each in asked_of_postgres(abe, f"/conversations?show={show}&{more}")
+        for each in asked(partial(abe.text, f"/conversations?show={show}&{more}"))
         if "LIMIT" in each[0] and "FROM conversations" in each[0]
     ]
     assert rest == []
-    with db.transaction() as session:
-        session.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        session.execute(sa.text("SET LOCAL enable_sort = off"))
-        plan = "\n".join(line for (line,) in session.connection().exec_driver_sql(f"EXPLAIN {query}", values))
-    assert index in plan
-    assert "Sort" not in plan
+    found = plan(query, values, "sort")
+    assert index in found
+    assert "Sort" not in found
 
 
 def test_there_is_no_conversation_that_is_not_there(abe: Browser) -> None:
