@@ -1,5 +1,6 @@
 """What is asked of Postgres, and how it would find that in tables that are too large to be read."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,3 +31,11 @@ def plan(statement: str, values: Any, *without: str) -> str:
             session.execute(sa.text(f"SET LOCAL enable_{each} = off"))
         lines = session.connection().exec_driver_sql(f"EXPLAIN {statement}", values)
         return "\n".join(line for (line,) in lines)
+
+
+def pages_read(statement: str, values: Any) -> int:
+    """Run a query and return how many pages of tables and indexes it looked at."""
+    with db.transaction() as session:
+        lines = session.connection().exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", values)
+        top = next(line for (line,) in lines if "Buffers: shared" in line)
+        return sum(int(each) for each in re.findall(r"(?:hit|read)=(\d+)", top))

@@ -271,14 +271,18 @@ def _results(session: Session, campaign: Campaign) -> Any:
 
 
 # Each word of refusal since, by those whom the campaign had reached by then. Its ids are younger than the campaign's.
+# From the words, which are few, to the people, and not the other way round: OFFSET keeps Postgres to it.
 _REFUSED = """
-    SELECT count(DISTINCT i.contact_id)
-    FROM consent_events e
-    JOIN identities i ON i.workspace_id = e.workspace_id AND i.kind = ANY(:kinds) AND i.value = e.address
-        AND i.retired_at IS NULL
-    JOIN recipients r ON r.campaign_id = :campaign AND r.contact_id = i.contact_id
-    JOIN messages m ON m.id = r.message_id AND m.accepted_at <= e.occurred_at + interval '1 s'
-    WHERE e.workspace_id = :workspace AND e.id > :campaign AND NOT e.allowed AND e.occurred_at >= :since
+    SELECT count(DISTINCT who.contact_id)
+    FROM (SELECT address, occurred_at FROM consent_events
+          WHERE workspace_id = :workspace AND id > :campaign AND NOT allowed AND occurred_at >= :since OFFSET 0) AS e
+    CROSS JOIN LATERAL (SELECT contact_id FROM identities
+          WHERE workspace_id = :workspace AND kind = ANY(:kinds) AND value = e.address AND retired_at IS NULL
+          OFFSET 0) AS who
+    CROSS JOIN LATERAL (SELECT message_id FROM recipients
+          WHERE campaign_id = :campaign AND contact_id = who.contact_id OFFSET 0) AS r
+    CROSS JOIN LATERAL (SELECT FROM messages
+          WHERE id = r.message_id AND accepted_at <= e.occurred_at + interval '1 s' OFFSET 0) AS m
 """
 
 
