@@ -231,10 +231,10 @@ def _opened(values: dict[str, dict[str, str]]) -> Iterator[Page]:
 
 
 def _measured(path: str, get: Callable[[str], Any], statements: list[int]) -> Page:
-    answer, spent = get(path), []
+    answer, spent = get(path, buffered=True), []
     for _ in range(CALLS):
         statements[0], started = 0, time.perf_counter()
-        answer = get(path)
+        answer = get(path, buffered=True)
         size = len(answer.get_data())
         spent.append((time.perf_counter() - started) * 1000)
     return Page(path, answer.status_code, statistics.median(spent), max(spent), statements[0], size / 1000)
