@@ -16,12 +16,13 @@ from crm_tasks.core.jobs.model import Job, Process
 from crm_tasks.messages.models import RANK, Message, MessageState
 from crm_tasks.messages.service import explain, handover
 from tests import payloads
-from tests.core.ledger import many, update
+from tests.core.ledger import execute, many, update
 from tests.fixtures import Demo
 from tests.messages.apply import accepted, hear, tell
 from tests.messages.outgoing import ANN, message, send_job, until
 from tests.messages.test_last_look import policy, say, set_time, utc
 from tests.outside import Sandbox
+from tests.plans import asked, pages_read
 
 NOON = utc("2027-02-10T12:00")
 
@@ -183,6 +184,24 @@ def test_it_may_start_as_soon_as_the_queue_gets_there_at_its_best_pace_lately(wa
         told = explain.message(session, last, workspace_id=waiting.workspace_id)
         moment = session.execute(sa.select(db.now())).scalar_one()
     assert told.place == Place(3, moment + timedelta(seconds=30))
+
+
+def test_the_place_is_found_without_a_look_at_what_is_over(waiting: Demo) -> None:
+    say(waiting, to="+15550002000")
+    last = say(waiting)
+    execute(
+        "INSERT INTO jobs (id, task, queue, args, state, max_attempts, run_at, created_at, started_at, finished_at) "
+        "SELECT uuidv7(), 'messages.test_note', 'messages', '{}', 'succeeded', 1, at, at, at, at "
+        "FROM generate_series(1, 20000), (SELECT now() - interval '1 day') AS t(at)"
+    )
+    execute("ANALYZE jobs")
+
+    def look() -> None:
+        assert ask(waiting, last).place == Place(1, None)
+
+    read = [pages_read(*each) for each in asked(look) if "FROM jobs" in each[0] and "count(*)" in each[0]]
+    assert read
+    assert max(read) < 40
 
 
 def test_a_queue_that_got_through_nothing_lately_predicts_nothing(waiting: Demo) -> None:
