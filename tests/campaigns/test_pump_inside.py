@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.campaigns.pump import Pump
 from crm_tasks.campaigns.service import outcomes
-from crm_tasks.campaigns.service.drawing import Drawn
+from crm_tasks.campaigns.service.drawing import AT_ONCE, Drawn
 from crm_tasks.core import db, pace
 from crm_tasks.core.jobs.model import Job
 from crm_tasks.core.pace import Wish
@@ -161,15 +161,27 @@ def test_who_asks_after_it_does_not_stand_behind_all_that_it_has_still_to_send(s
     assert wait < 2 * step
 
 
-def test_a_long_run_of_those_who_want_nothing_is_passed_by_in_large_steps(shop: Demo) -> None:
-    """One in a slow channel is drawn at a time; those who opted out cost it no more than a look."""
-    people(shop, 300)
+def test_a_long_run_of_those_who_want_nothing_is_passed_by_in_large_steps(
+    shop: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first, who may be written to, one is drawn at a time, as one a draw is what the channel takes."""
+    first, *_ = people(shop, 201)
     set_channel(shop, per_second=5)
+    mine = campaign(shop, SALE, guards={"canary_share": 0})
     execute(
         "INSERT INTO suppressions (id, workspace_id, medium, address, scope, active, reason, actor, changed_at) "
         "SELECT uuidv7(), workspace_id, 'whatsapp', value, 'marketing', true, 'keyword', 'customer', crm_now() "
-        "FROM identities WHERE kind = 'phone'"
+        "FROM identities WHERE kind = 'phone' AND contact_id <> :first",
+        first=first,
     )
-    mine = campaign(shop, SALE, guards={"canary_share": 0})
+    draw, draws = Pump._draw, []
+
+    def counted(self: Pump, session: Session) -> Drawn:
+        draws.append(self._most)
+        return draw(self, session)
+
+    monkeypatch.setattr(Pump, "_draw", counted)
     run(mine)
-    assert counts(mine) == {"suppressed": 300}
+    assert counts(mine) == {"accepted": 1, "suppressed": 200}
+    assert draws[0] == AT_ONCE
+    assert draws[1:8] == [1, 2, 4, 8, 16, 32, 64]
