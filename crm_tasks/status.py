@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.config import settings
 from crm_tasks.core import db, holds, migrate, overview
-from crm_tasks.core.jobs.model import Hold, Job, JobState, Process
+from crm_tasks.core.jobs.model import QUEUED_HALVES, Hold, Job, Process
 from crm_tasks.core.overview import QueueRow
 from crm_tasks.core.probe import Probe, probe_broker, probe_postgres, probe_redis
 from crm_tasks.core.redis import manager
@@ -79,12 +79,9 @@ def _from_ledger(session: Session, found: Status) -> None:
 
 
 def _oldest(session: Session) -> Job | None:
-    """Return the job that waits longest; looked for in two indexes, as none knows both who was rung and who was not."""
-    waits = sa.select(Job).where(
-        Job.state == sa.literal_column(f"'{JobState.QUEUED}'"), Job.run_at <= db.now(), Job.held_by.is_(None)
-    )
-    first = waits.order_by(Job.run_at).limit(1)
-    found = [session.scalar(first.where(rung)) for rung in (Job.rung_at.is_(None), Job.rung_at.is_not(None))]
+    """Return the job that waits longest."""
+    first = sa.select(Job).where(Job.run_at <= db.now()).order_by(Job.run_at).limit(1)
+    found = [session.scalar(first.where(half)) for half in QUEUED_HALVES]
     return min((job for job in found if job is not None), key=lambda job: job.run_at, default=None)
 
 

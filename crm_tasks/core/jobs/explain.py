@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from crm_tasks.config import settings
 from crm_tasks.core import rollup
 from crm_tasks.core.db import now
-from crm_tasks.core.jobs.model import HOLDING, UNKNOWN_TASK, Job, JobMinute, JobState, Process
+from crm_tasks.core.jobs.model import HOLDING, QUEUED_HALVES, UNKNOWN_TASK, Job, JobMinute, JobState, Process
 
 # How fast a queue moves is seen in what it got through lately.
 _LATELY = timedelta(minutes=10)
@@ -68,16 +68,8 @@ def place(session: Session, job: Job) -> Place | None:
     before = sa.tuple_(Job.priority, Job.run_at, Job.id) < sa.tuple_(
         sa.literal(job.priority), sa.literal(job.run_at), sa.literal(job.id)
     )
-    waiting = sa.select(sa.func.count()).where(
-        Job.state == sa.literal_column("'queued'"),
-        Job.queue == job.queue,
-        Job.held_by.is_(None),
-        Job.run_at <= max(moment, job.run_at),
-        before,
-    )
-    # Each half by an index of its own: the finished ones are very many.
-    halves = (Job.rung_at.is_(None), Job.rung_at.is_not(None))
-    ahead = sum(session.scalars(waiting.where(half)).one() for half in halves)
+    waiting = sa.select(sa.func.count()).where(Job.queue == job.queue, Job.run_at <= max(moment, job.run_at), before)
+    ahead = sum(session.scalars(waiting.where(half)).one() for half in QUEUED_HALVES)
     if job.held_by is not None:
         return Place(ahead, None)
     due = max(moment, job.run_at)

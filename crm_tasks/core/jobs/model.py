@@ -146,6 +146,14 @@ class Job(Base):
     )
 
 
+# Of what is queued and not held, what was rung and what was not have an index each, and both together have none. Who
+# looks for them among very many that are over asks about each half.
+QUEUED_HALVES = tuple(
+    sa.and_(Job.state == sa.literal_column(f"'{JobState.QUEUED}'"), Job.held_by.is_(None), half)
+    for half in (Job.rung_at.is_(None), Job.rung_at.is_not(None))
+)
+
+
 class Hold(Base):
     """Stops work by scope: `all`, `queue:…`, `task:…`, `workspace:…`, or a scope that jobs name (`channel:…`)."""
 
