@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -138,19 +138,23 @@ class Killer:
         self.kills.append({"killed": name, "at": at, "received": received, "under way": cut})
 
 
-def prove_campaign(asked: argparse.Namespace) -> Report:
-    """Run the whole of it."""
+def proven(asked: argparse.Namespace, run: Callable[[System, argparse.Namespace, Report], None]) -> Report:
+    """Run one of the proofs about a campaign on a system of its own, and return what it found."""
     report = Report(options=vars(asked))
     system = System()
     try:
         with system.running():
-            _run(system, asked, report)
+            run(system, asked, report)
+            exits_0, report.crm_prove = verdict.crm_prove(system)
+            report.complaints = system.complaints()
+            report.holds = exits_0 and not any(report.first.values())
     finally:
         lab.leave(asked.keep_logs)
     return report
 
 
-def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
+def kill(system: System, asked: argparse.Namespace, report: Report) -> None:
+    """Send a campaign whose workers die."""
     system.outside.faults(*_SLOW)
     broadcast.people(system.demo.workspace_id, asked.campaign)
     campaign_id, _ = broadcast.plan(system.demo, asked.campaign, per_second=asked.per_second)
@@ -179,9 +183,6 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
         "recipients a second": round(asked.campaign / took, 1),
         "crashes of jobs": int(lab.scalar(_CRASHES)),
     }
-    exits_0, report.crm_prove = verdict.crm_prove(system)
-    report.complaints = system.complaints()
-    report.holds = exits_0 and not any(report.first.values())
 
 
 def _kill_until_finished(killer: Killer, journal: Journal, audience: int, patience: float) -> list[str]:
@@ -246,9 +247,10 @@ def show(console: Console, report: Report) -> None:
         table.add_column(title, justify="right" if number else "left")
     for kill in report.kills:
         table.add_row(*(str(value) for value in kill.values()))
-    console.print(table)
+    if report.kills:
+        console.print(table)
     for name, value in report.figures.items():
-        console.print(f"{name:>30}  {value}", markup=False)
+        console.print(f"{name:>34}  {value}", markup=False)
     for name, counted in report.complaints.items():
         for what, times in counted.items():
             console.print(f"{name} logged {times} times: {what}", markup=False, soft_wrap=True)

@@ -36,11 +36,8 @@ def main() -> None:
     asked = _arguments()
     _environment(asked.lease)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if asked.stops:
-        report = prove_stop.prove_stop(asked)
-        prove_stop.show(console, report)
-    elif asked.campaign:
-        report = prove_campaign.prove_campaign(asked)
+    if asked.campaign:
+        report = prove_campaign.proven(asked, prove_stop.write_stop if asked.stops else prove_campaign.kill)
         prove_campaign.show(console, report)
     else:
         report = prove_load(asked)

@@ -7,11 +7,8 @@ what we say are held against each other, person by person.
 import argparse
 import random
 import time
-from typing import Any
 
-from rich.console import Console
-
-from benchmarks import broadcast, lab, verdict
+from benchmarks import broadcast, lab, measure, verdict
 from benchmarks.kills import System
 from benchmarks.prove_campaign import FINISHED, MESSAGES, STATES, Journal, balance
 from benchmarks.report import Report
@@ -28,19 +25,8 @@ _NUMBERS = """
 """
 
 
-def prove_stop(asked: argparse.Namespace) -> Report:
-    """Run the whole of it."""
-    report = Report(options=vars(asked))
-    system = System()
-    try:
-        with system.running():
-            _run(system, asked, report)
-    finally:
-        lab.leave(asked.keep_logs)
-    return report
-
-
-def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
+def write_stop(system: System, asked: argparse.Namespace, report: Report) -> None:
+    """Send a campaign in whose middle people write STOP."""
     system.outside.faults({"kind": "message", "statuses": "none"})
     broadcast.people(system.demo.workspace_id, asked.campaign)
     campaign_id, _ = broadcast.plan(
@@ -49,14 +35,14 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
     journal = Journal(system)
     begun = time.monotonic()
     broadcast.start(system.demo.workspace_id, campaign_id)
-    _until(lambda: journal.count >= asked.campaign / 3, asked.patience)
+    measure.until(lambda: journal.count >= asked.campaign / 3, asked.patience)
     tired = _tired(journal, asked.stops, random.Random(asked.seed))
     reached_before, wrote = journal.count, time.time()
     for first in range(0, len(tired), _AT_ONCE):
         said = [{"from": to, "type": "text", "text": {"body": "STOP"}} for to in tired[first : first + _AT_ONCE]]
         system.outside.control("POST", "inbound", said)
     written = time.time()
-    _until(lambda: bool(lab.scalar(FINISHED)), max(asked.patience, asked.campaign / 100))
+    measure.until(lambda: lab.scalar(FINISHED), max(asked.patience, asked.campaign / 100))
     took = time.monotonic() - begun
     restless = verdict.until_quiet(system, asked.patience)
     journal.close()
@@ -83,17 +69,6 @@ def _run(system: System, asked: argparse.Namespace, report: Report) -> None:
         "seconds": round(took, 1),
         "recipients a second": round(asked.campaign / took, 1),
     }
-    exits_0, report.crm_prove = verdict.crm_prove(system)
-    report.complaints = system.complaints()
-    report.holds = exits_0 and not any(report.first.values())
-
-
-def _until(done: Any, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while not done():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"prove_stop: not so far after {patience:g} s")
-        time.sleep(0.05)
 
 
 def _tired(journal: Journal, count: int, some: random.Random) -> list[str]:
@@ -107,17 +82,3 @@ def _left_out(audience: int, states: dict[str, int], stopped: set[str]) -> list[
         return [f"{states}, and {len(stopped)} of {audience} stopped before it came to them"]
     left_out = {row.number for row in verdict.rows(_NUMBERS) if row.state == "suppressed"}
     return [f"{to} was left out and did not write" for to in left_out - stopped]
-
-
-def show(console: Console, report: Report) -> None:
-    """Print it."""
-    for name, value in report.figures.items():
-        console.print(f"{name:>34}  {value}", markup=False)
-    for name, counted in report.complaints.items():
-        for what, times in counted.items():
-            console.print(f"{name} logged {times} times: {what}", markup=False, soft_wrap=True)
-    console.print(report.crm_prove, markup=False)
-    for says, lines in report.first.items():
-        console.print(f"{'BROKEN' if lines else 'holds '} {says}", markup=False)
-        for line in lines[:10]:
-            console.print(f"         {line}", markup=False)
