@@ -33,8 +33,6 @@ log = get_logger(__name__)
 DRAWS, UNDER_WAY, GATHER = 2.0, 400, 0.05
 # Threads for providers that are not asked on the loop.
 _THREADS = 20
-# A broadcast's request may leave so late, in seconds: all are late together, so that none comes too near to the next.
-_LATE = 0.03
 
 Ended = tuple[Order, Result | None]
 
@@ -126,7 +124,7 @@ class Pump:
 
     async def _on_loop(self, order: Order) -> None:
         try:
-            result = await leaving.leave_on_loop(order, self._may_leave, late=_LATE)
+            result = await leaving.leave_on_loop(order, self._may_leave)
         except Exception as error:  # whatever it is: it may have left
             log.exception("pump.send_failed", error=type(error).__name__)
             result = Unknown(type(error).__name__)

@@ -12,7 +12,7 @@ import redis
 
 from crm_tasks.config import settings
 from crm_tasks.core import pace
-from crm_tasks.core.pace import Bucket, Members, Slot
+from crm_tasks.core.pace import Bucket, Members, Slot, Window
 from crm_tasks.core.redis import manager
 from tests.core.ledger import execute, stopped, valkey_pid
 from tests.harness import ROOT, eventually
@@ -42,11 +42,11 @@ def kept(name: str, field: str = "low") -> float:
     return int(manager().client().hget(f"crm:pace:{name}", field)) / 1_000_000
 
 
-def take(*limits: Bucket | Members, priority: int = 5, member: str | None = None) -> Slot:
+def take(*limits: Bucket | Window | Members, priority: int = 5, member: str | None = None) -> Slot:
     return pace.reserve(limits, priority=priority, member=member)
 
 
-def taken(count: int, *limits: Bucket | Members, priority: int = 5) -> list[float]:
+def taken(count: int, *limits: Bucket | Window | Members, priority: int = 5) -> list[float]:
     """Take slots and return the moments they are for."""
     moments: list[float] = []
     while len(moments) < count:
@@ -62,7 +62,7 @@ def apart(moments: list[float]) -> set[float]:
     return {round(later - earlier, 4) for earlier, later in itertools.pairwise(moments)}
 
 
-def ahead(limit: Bucket | Members) -> float:
+def ahead(limit: Bucket | Window | Members) -> float:
     """Return the seconds until the next start, which somebody knows."""
     span = pace.ahead(limit)
     assert span is not None
@@ -169,6 +169,72 @@ def test_low_priorities_may_use_nine_tenths_and_high_ones_all() -> None:
     taken(8, channel, priority=3)
     assert kept("channel", "high") > before
     assert kept("channel", "low") > before
+
+
+def by(window: Window, lane: str = "low") -> list[float]:
+    """Return by when those in a window have surely arrived, in seconds of Redis's clock, in order."""
+    return [
+        score / 1e6 for _, score in manager().client().zrange(f"crm:pace:{window.name}:{lane}", 0, -1, withscores=True)
+    ]
+
+
+def test_a_window_counts_from_when_each_has_arrived() -> None:
+    window = Window("w", 4, share=0)
+    slots = [take(window) for _ in range(4)]
+    starts = [slot.at for slot in slots if slot.at]
+    # As nothing is told, each may be late and long on its way.
+    assert by(window) == pytest.approx([start + 0.25 for start in starts], abs=1e-5)
+    refused = take(window)
+    assert (refused.reserved, refused.gate) == (False, "w")
+    for slot in slots:
+        pace.arrived(slot)
+    # All were answered long before the last of them could have left: from now on only that counts.
+    eventually(lambda: by(window)[-1] < starts[-1])
+    known = by(window)
+    assert taken(1, window)[0] >= known[0] + 1
+
+
+def test_what_is_told_late_or_twice_makes_nothing_later() -> None:
+    window = Window("w", 4, share=0)
+    slot = take(window)
+    pace.arrived(slot)
+    assert slot.at
+    eventually(lambda: by(window)[0] < slot.at + 0.25)  # type: ignore[operator]
+    known = by(window)
+    time.sleep(0.3)
+    pace.left(slot)
+    pace.arrived(slot)
+    other = take(Window("other", 4, share=0))
+    pace.arrived(other)
+    eventually(lambda: by(Window("other", 4))[0] < other.at + 0.25)  # type: ignore[operator]
+    assert by(window) == known
+
+
+def test_a_slot_of_a_window_that_goes_back_was_never_there() -> None:
+    window = Window("w", 4, share=0)
+    first, second = take(window), take(window)
+    pace.give_back(first)
+    pace.arrived(first)
+    assert second.at
+    assert by(window) == pytest.approx([second.at + 0.25], abs=1e-5)
+
+
+def test_a_window_keeps_a_share_for_who_does_not_wait() -> None:
+    window = Window("w", 20)
+    while take(window, priority=5).reserved:
+        pass
+    assert take(window, priority=3).wait == timedelta(0)
+    assert len(by(window, "high")) == 1
+    assert Window("w", 9).lanes[1] is None
+
+
+def test_a_window_after_an_emptied_redis_opens_when_what_was_before_is_over() -> None:
+    window = Window("w", 4, share=0)
+    assert all(take(window).reserved for _ in range(3))
+    manager().client().flushall()
+    seconds, rest = manager().client().time()
+    # A second ahead, a second alone, and the window.
+    assert taken(1, window)[0] >= seconds + rest / 1e6 + 3
 
 
 def test_who_was_told_to_come_back_and_does_not_leaves_no_gap() -> None:

@@ -9,11 +9,14 @@ from typing import Any, cast
 import pytest
 
 from crm_tasks.core import pace
-from crm_tasks.core.pace import Bucket, Slot, Wish
+from crm_tasks.core.pace import Bucket, Slot, Window, Wish
+from crm_tasks.core.pace.buckets import Entry
+from crm_tasks.core.redis import manager
 from crm_tasks.messages.service import leaving, pacing
 from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.sending import Order
 from crm_tasks.providers import loop
+from tests.harness import eventually
 from tests.prove.healthy import open_account
 
 WISH = Wish([Bucket("channel:of-this-test", 20)])
@@ -53,13 +56,21 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> list[Start | None]:
     return given
 
 
+@pytest.fixture
+def never_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a start be late by half a minute: how fast this machine is decides nothing."""
+    monkeypatch.setattr(pacing, "LATE", 30)
+
+
+@pytest.mark.usefixtures("never_late")
 @pytest.mark.parametrize("on_loop", [True, False])
 def test_it_leaves_at_its_slot(slots: list[Start | None], on_loop: bool) -> None:
     provider, first = Provider(on_loop=on_loop), start(0.2)
-    assert leaving.leave(order(provider, first), lambda: True, late=30) == "sent"
+    assert leaving.leave(order(provider, first), lambda: True) == "sent"
     assert provider.asked[0] >= first.due
 
 
+@pytest.mark.usefixtures("never_late")
 @pytest.mark.parametrize("on_loop", [True, False])
 def test_a_lost_slot_is_left_for_another_and_without_one_nothing_leaves(
     slots: list[Start | None], on_loop: bool
@@ -67,19 +78,21 @@ def test_a_lost_slot_is_left_for_another_and_without_one_nothing_leaves(
     provider, lost = Provider(on_loop=on_loop), start(-60)
     another = replace(lost, due=time.monotonic() + 0.2)
     slots += [lost, another]
-    assert leaving.leave(order(provider, lost), lambda: True, late=30) == "sent"
+    assert leaving.leave(order(provider, lost), lambda: True) == "sent"
     assert [asked >= another.due for asked in provider.asked] == [True]
-    assert leaving.leave(order(provider, lost), lambda: True, late=30) is None
+    assert leaving.leave(order(provider, lost), lambda: True) is None
     assert len(provider.asked) == 1
 
 
+@pytest.mark.usefixtures("never_late")
 @pytest.mark.parametrize("on_loop", [True, False])
 def test_without_leave_nothing_leaves(slots: list[Start | None], on_loop: bool) -> None:
     provider = Provider(on_loop=on_loop)
-    assert leaving.leave(order(provider, start(0)), lambda: False, late=30) is None
+    assert leaving.leave(order(provider, start(0)), lambda: False) is None
     assert provider.asked == []
 
 
+@pytest.mark.usefixtures("never_late")
 def test_a_slot_that_is_over_once_there_is_a_connection_is_lost_too(slots: list[Start | None]) -> None:
     provider = Provider(on_loop=True)
     answers: list[Any] = [loop.TooLate(), "sent"]
@@ -93,7 +106,7 @@ def test_a_slot_that_is_over_once_there_is_a_connection_is_lost_too(slots: list[
 
     provider.send_async = connects
     slots += [start(0)]
-    assert leaving.leave(order(provider, start(0)), lambda: True, late=30) == "sent"
+    assert leaving.leave(order(provider, start(0)), lambda: True) == "sent"
     assert answers == [] and slots == []
 
 
@@ -115,6 +128,7 @@ def test_a_connection_that_takes_long_costs_no_slot_where_the_next_one_would_hav
     assert leaving.leave(order(provider, first), lambda: True) == ("sent" if leaves else None)
 
 
+@pytest.mark.usefixtures("never_late")
 def test_without_leave_once_there_is_a_connection_nothing_leaves(slots: list[Start | None]) -> None:
     provider, leave = Provider(on_loop=True), [True, False]
 
@@ -124,7 +138,7 @@ def test_without_leave_once_there_is_a_connection_nothing_leaves(slots: list[Sta
         raise loop.TooLate
 
     provider.send_async = connects
-    assert leaving.leave(order(provider, start(0)), lambda: leave.pop(0), late=30) is None
+    assert leaving.leave(order(provider, start(0)), lambda: leave.pop(0)) is None
     assert leave == []
 
 
@@ -143,8 +157,35 @@ def test_another_slot_is_one_of_those_that_are_left_within_a_second() -> None:
 
 def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None:
     assert start(-pacing.LATE / 2).in_time()
-    assert not start(-pacing.LATE * 10).in_time()
-    slow = replace(start(-pacing.LATE * 10), wish=Wish([Bucket("a minute between two", 1 / 60)]))
+    assert not start(-pacing.LATE * 6).in_time()
+    slow = replace(start(-pacing.LATE * 6), wish=Wish([Bucket("a minute between two", 1 / 60)]))
     assert slow.in_time()
-    fast = replace(start(-pacing.LATE * 10), wish=Wish([Bucket("beyond what providers count", 5_000)]))
+    fast = replace(start(-pacing.LATE * 6), wish=Wish([Bucket("beyond what providers count", 5_000)]))
     assert fast.in_time()
+
+
+def test_a_start_whose_arrival_is_counted_may_be_later() -> None:
+    window = Window("channel:of-this-test", 20)
+    counted = replace(SLOT, counted=(Entry(window.name, "low", "1"),))
+    late = Start(counted, time.monotonic() - pacing.LATE * 6, Wish([window]))
+    assert late.in_time()
+    assert not replace(late, due=late.due - 0.2).in_time()
+    # Without Redis nobody counts; and what is beside the window has its own time.
+    assert not replace(late, slot=SLOT).in_time()
+    assert not replace(late, wish=Wish([window, Bucket("workspace:of-this-test", 8)])).in_time()
+
+
+@pytest.mark.usefixtures("empty", "never_late")
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_a_request_counts_from_when_it_has_arrived(slots: list[Start | None], on_loop: bool) -> None:
+    open_account()
+    window = Window("channel:of-this-test", 20, share=0)
+    first = pacing._starts([Wish([window])])[0]
+    client, key = manager().client(), f"crm:pace:{window.name}:low"
+    unheard = client.zrange(key, 0, -1, withscores=True)
+    leaving.leave(order(Provider(on_loop=on_loop), first), lambda: True)
+    assert eventually(lambda: client.zrange(key, 0, -1, withscores=True) != unheard)
+    ((_, by),) = client.zrange(key, 0, -1, withscores=True)
+    seconds, rest = client.time()
+    assert first.slot.at is not None
+    assert first.slot.at <= by / 1e6 <= seconds + rest / 1e6

@@ -184,8 +184,7 @@ class _Sums:
                 self.limits["people"] = limit.limit
             elif not limit.name.startswith("pair:"):
                 # A part of it is for those who do not wait, such as replies.
-                own = 1 - limit.share if limit.burst > 1 else 1
-                self.limits[limit.name.partition(":")[0]] = limit.rate * own
+                self.limits[limit.name.partition(":")[0]] = limit.rate * (1 - limit.reserved)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it is kept between chunks."""

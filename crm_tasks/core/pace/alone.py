@@ -1,7 +1,8 @@
 """While Redis is away each process takes its part of every rate: one over the number of live worker processes.
 
-It starts empty, after all that was reserved with Redis is over, and knows no set: who is surely in one passes, nobody
-new does. The reckoning is that of reserve.lua, in seconds of this process's monotonic clock.
+It starts empty, after all that was reserved with Redis is over and no window counts it any more, and knows no set: who
+is surely in one passes, nobody new does. The reckoning is that of reserve.lua, in seconds of this process's monotonic
+clock.
 """
 
 import math
@@ -18,7 +19,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db, metrics, pulse
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.pace import learned
-from crm_tasks.core.pace.buckets import AHEAD, Bucket, Lane, Limit, Members, Slot
+from crm_tasks.core.pace.buckets import AHEAD, Bucket, Lane, Limit, Members, Slot, Window
 
 log = get_logger(__name__)
 
@@ -27,6 +28,8 @@ NODES_AGE, MEMBERS_AGE = 2.0, 30.0
 # Refused members come back spread over time, not at once.
 MEMBERS_WAIT, MEMBERS_STEP = 5.0, 0.05
 _AHEAD = AHEAD.total_seconds()
+# The longest window, in seconds.
+_COUNTED = 1.0
 _BORN = time.monotonic()
 _OTHERS = """
     SELECT count(*) FROM processes
@@ -72,7 +75,7 @@ class Alone:
 
     def __init__(self, nodes: Nodes) -> None:
         # A process that has just begun is not counted by all others yet.
-        self._floor = max(time.monotonic() + _AHEAD, _BORN + 2 * NODES_AGE)
+        self._floor = max(time.monotonic() + _AHEAD + _COUNTED, _BORN + 2 * NODES_AGE)
         self._nodes = nodes
         self._open: dict[tuple[str, str], float] = {}
         self._tails: dict[tuple[str, bool], float] = {}
@@ -90,14 +93,14 @@ class Alone:
             now = time.monotonic()
             if self._nodes.count is None or now > deadline:
                 return Slot(False, AHEAD)
-            return self._reserve([limit for limit in limits if isinstance(limit, Bucket)], high, now)
+            return self._reserve([_even(limit) for limit in limits if not isinstance(limit, Members)], high, now)
 
     def ahead(self, limit: Limit, *, high: bool) -> timedelta | None:
         """Return how far off the next start is for who comes last in this process; None for a set."""
         if isinstance(limit, Members) or self._nodes.count is None:
             return None
         now = time.monotonic()
-        opens = min(max(open_, now) for open_ in self._opens(limit, high).values())
+        opens = min(max(open_, now) for open_ in self._opens(_even(limit), high).values())
         if opens > now + _AHEAD:
             opens = max(opens, self._tails.get((limit.name, high), 0.0))
         return timedelta(seconds=opens - now)
@@ -164,3 +167,7 @@ class Alone:
                     log.warning("pace.members_unknown", bucket=limit.name, error=type(error).__name__)
             self._members[limit.name] = time.monotonic(), moments
         return moments.get(member or "", 0.0) + limit.window.total_seconds() > time.time() + 2 * _AHEAD
+
+
+def _even(limit: Bucket | Window) -> Bucket:
+    return limit.evenly if isinstance(limit, Window) else limit

@@ -1,12 +1,13 @@
-"""What can be limited: a rate, or how many different members there may be within a moving window.
+"""What can be limited: a rate, a count within a moving window, or different members within one.
 
-    Bucket(f"channel:{id}", rate=80, burst=8)                      80/s, of which 8/s are kept for priorities 1 to 3
+    Window(f"channel:{id}", 80)                                    80/s, of which 8/s are kept for priorities 1 to 3
     Bucket(f"pair:{channel}:{contact}", 1 / 6, burst=45, share=0)  one per 6 s, up to 45 at once after a long silence
     Bucket("task:messages.send", 20 / 60)                          20 a minute, evenly spaced
     Members(f"portfolio:{id}", 250, rebuild)                       250 different recipients within 24 hours
 
-The promise: the starts within any length of time are at most `burst` + `rate` × that time. Names and the ids in them
-are seen in Redis and in explanations: no phone numbers. Members are stored as keyed hashes.
+The promise of a bucket: the starts within any length of time are at most `burst` + `rate` × that time. That of a
+window: no more arrivals in any of its length than its count. Names and the ids in them are seen in Redis and in
+explanations: no phone numbers. Members are stored as keyed hashes.
 """
 
 import math
@@ -18,6 +19,10 @@ AHEAD = timedelta(seconds=1)
 # Priorities from 1 to this are the class that a broadcast never delays.
 HIGH = 3
 DAY = timedelta(hours=24)
+# How late a start in a window may be used, and how much longer one request may travel than another.
+LATE, TRAVEL = timedelta(milliseconds=200), timedelta(milliseconds=50)
+# What a process that goes on alone uses of a window, as nobody keeps account of when its starts arrive.
+_ALONE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,14 @@ class Bucket:
             raise ValueError(f"Bucket {self.name}: rate above 0, burst from 1, share from 0 to below 1.")
 
     @property
+    def reserved(self) -> float:
+        """The part of the rate that is for high priorities alone."""
+        return self.share if self.burst > 1 else 0.0
+
+    @property
     def lanes(self) -> tuple["Lane", "Lane | None"]:
         """Return the lane open to all, and the one kept for high priorities, if there is one."""
-        if self.burst < 2 or not self.share:
+        if not self.reserved:
             return Lane(_step(self.rate), self.burst), None
         kept = min(max(1, round(self.burst * self.share)), self.burst - 1)
         return Lane(_step(self.rate * (1 - self.share)), self.burst - kept), Lane(_step(self.rate * self.share), kept)
@@ -48,10 +58,59 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Microseconds from one start to the next, and how many may come at once."""
+    """Microseconds from one start to the next, how many may come at once, and how many in a window (0: no window)."""
 
     step: int
     burst: int
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most so many arrivals within any stretch of so many seconds, as a provider counts them.
+
+    A start counts from when it has surely arrived: at its answer, or `TRAVEL` after it left (see `left` and `arrived`);
+    as long as nothing is told, `LATE` and `TRAVEL` after its moment. So one that is late by `LATE` at most breaks
+    nothing, and costs no more than it is late. `share` is for priorities 1 to 3, in whole starts.
+    """
+
+    name: str
+    count: int
+    seconds: float = 1.0
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 < self.seconds <= 1 or not 0 <= self.share < 1:
+            raise ValueError(f"Window {self.name}: count from 1, seconds above 0 to 1, share from 0 to below 1.")
+
+    @property
+    def rate(self) -> float:
+        """Starts per second."""
+        return self.count / self.seconds
+
+    @property
+    def kept(self) -> int:
+        """How many of its starts are for high priorities alone."""
+        return int(self.count * self.share)
+
+    @property
+    def reserved(self) -> float:
+        """The part of the rate that is for high priorities alone."""
+        return self.kept / self.count
+
+    @property
+    def lanes(self) -> tuple[Lane, Lane | None]:
+        """Return the lane open to all, and the one kept for high priorities, if there is one."""
+        return self._lane(self.count - self.kept), self._lane(self.kept) if self.kept else None
+
+    def _lane(self, count: int) -> Lane:
+        # A quarter at once makes up for a moment in which nobody was ready.
+        return Lane(_step(count / self.seconds), max(1, count // 4), count)
+
+    @property
+    def evenly(self) -> Bucket:
+        """Return the bucket that keeps this limit without knowing when its starts arrive."""
+        return Bucket(self.name, self.rate * _ALONE, burst=2 if self.kept else 1, share=self.reserved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +130,7 @@ class Members:
             raise ValueError(f"Members {self.name}: limit from 1, window above 0.")
 
 
-Limit = Bucket | Members
+Limit = Bucket | Window | Members
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +148,20 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One start in the account of a window."""
+
+    window: str
+    lane: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A start that was reserved and how long to wait for it, or how long to stay away.
 
-    `gate` names the bucket that decides, None if nothing makes it wait; `at` is the start in seconds of Redis's clock.
+    `gate` names the bucket that decides, None if nothing makes it wait; `at` is the start in seconds of Redis's clock;
+    `counted` is where its arrival is kept account of.
     """
 
     reserved: bool
@@ -100,6 +169,7 @@ class Slot:
     gate: str | None = None
     at: float | None = None
     undo: Callable[[], None] | None = field(default=None, compare=False, repr=False)
+    counted: tuple[Entry, ...] = ()
 
 
 def _step(rate: float) -> int:

@@ -1,11 +1,13 @@
 -- Reserves one start in several buckets at once, or in none; with 'peek' it only looks.
 --
--- KEYS: the account of all buckets, then two per bucket: its hash, and its set of members (a rate has none).
+-- KEYS: the account of all buckets, then three per bucket: its hash, and its set of members, or the sets of arrivals of
+-- its two lanes (a rate without a window has neither).
 -- ARGV: 'reserve' or 'peek', 'low' or 'high', how far ahead a start may be reserved, how long a process may still go on
--- alone after Redis is back, for how long this process had no Redis (0: it had), the member, then five per bucket:
---   'rate', step and burst of the open lane, step and burst of the lane kept for 'high' (burst 0: none)
---   'set', limit, window, 0, 0
--- All times are microseconds of Redis's clock. Answers {'reserved', wait, gate, at, field, before, after, …},
+-- alone after Redis is back, for how long this process had no Redis (0: it had), the member, how long after its moment a
+-- start has surely arrived of which nothing is told, then eight per bucket:
+--   'rate', step, burst and count of the open lane, the same of the lane kept for 'high' (burst 0: none), window (0: none)
+--   'set', limit, window, 0, 0, 0, 0, 0
+-- All times are microseconds of Redis's clock. Answers {'reserved', wait, gate, at, field, before, after, number, …},
 -- {'later', wait, gate}, {'unknown'} (Redis was emptied), {'load', gate} (so was this set), {'ahead', wait}.
 local RECOVERY = 300000000 -- from nothing to the whole rate, in steps of a tenth per 30 s
 local MONTH = 2592000000
@@ -14,6 +16,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local peek, class = ARGV[1] == 'peek', ARGV[2]
 local ahead, lag, away, member = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local unheard = tonumber(ARGV[7])
 
 local function text(number)
   return string.format('%.0f', number)
@@ -33,18 +36,36 @@ redis.call('PEXPIRE', KEYS[1], MONTH)
 local floor = since + lag + ahead
 
 -- A lane is open for a start from `open` on. A start at `t` moves it one step on, from at most burst - 1 steps before t.
-local function rate_of(key, at)
+-- In a window it opens when all but count - 1 of those before have been there for its length: each is kept with the
+-- moment by which it has surely arrived.
+local function lane_of(open, arrivals, window, step, burst, count)
+  local lane = {open = open, opens = open, step = step, burst = burst, count = count, arrivals = arrivals}
+  if count > 0 then
+    redis.call('ZREMRANGEBYSCORE', arrivals, '-inf', text(now - window))
+    local last = redis.call('ZREVRANGE', arrivals, count - 1, count - 1, 'WITHSCORES')[2]
+    lane.opens = math.max(open, last and last + window or 0)
+  end
+  return lane
+end
+
+local function rate_of(at_key, at)
+  local key = KEYS[at_key]
   local kept = redis.call('HMGET', key, 'low', 'high', 'tail_low', 'tail_high', 'factor', 'slowed')
   local factor = 1
   if kept[5] then
     factor = math.min(1, kept[5] + math.floor((now - kept[6]) / (RECOVERY / 10)) / 10)
   end
-  local bucket = {key = key, factor = factor, slowed = tonumber(kept[6]), lanes = {}}
+  local window = math.ceil(ARGV[at + 7] / factor)
+  local bucket = {key = key, factor = factor, slowed = tonumber(kept[6]), window = window, lanes = {}}
   bucket.tails = {low = tonumber(kept[3]) or 0, high = tonumber(kept[4]) or 0}
+  -- What nobody here knows of may have arrived until the floor, and counts for a window more.
+  local from = floor + window
   for index, lane in ipairs({'low', 'high'}) do
-    local step, burst = math.ceil(ARGV[at + 2 * index - 1] / factor), tonumber(ARGV[at + 2 * index])
+    local own = at + 3 * index - 2
+    local step, burst, count = math.ceil(ARGV[own] / factor), tonumber(ARGV[own + 1]), tonumber(ARGV[own + 2])
     if burst > 0 then
-      bucket.lanes[lane] = {step = step, burst = burst, open = math.max(tonumber(kept[index]) or floor, floor)}
+      local open = math.max(tonumber(kept[index]) or from, from)
+      bucket.lanes[lane] = lane_of(open, KEYS[at_key + index], window, step, burst, count)
     end
   end
   bucket.pick = 'low'
@@ -52,11 +73,11 @@ local function rate_of(key, at)
   local own = bucket.lanes.high
   if class == 'high' and own then
     bucket.step = math.ceil(1 / (1 / bucket.step + 1 / own.step))
-    if math.max(own.open, now) <= math.max(bucket.lanes.low.open, now) then
+    if math.max(own.opens, now) <= math.max(bucket.lanes.low.opens, now) then
       bucket.pick = 'high'
     end
   end
-  bucket.opens = math.max(bucket.lanes[bucket.pick].open, now)
+  bucket.opens = math.max(bucket.lanes[bucket.pick].opens, now)
   return bucket
 end
 
@@ -64,7 +85,7 @@ local function keep_rate(bucket)
   local until_ = math.max(bucket.tails.low, bucket.tails.high)
   local fields = {'tail_low', text(bucket.tails.low), 'tail_high', text(bucket.tails.high)}
   for name, lane in pairs(bucket.lanes) do
-    until_ = math.max(until_, lane.open + lane.burst * lane.step)
+    until_ = math.max(until_, lane.open + lane.burst * lane.step, lane.kept_until or 0)
     fields[#fields + 1] = name
     fields[#fields + 1] = text(lane.open)
   end
@@ -113,12 +134,12 @@ local function tail_of(bucket)
 end
 
 local buckets, start, gate = {}, now, 0
-for index = 1, (#KEYS - 1) / 2 do
-  local key, at = KEYS[2 * index], 7 + 5 * (index - 1)
+for index = 1, (#KEYS - 1) / 3 do
+  local at_key, at = 3 * index - 1, 8 + 8 * (index - 1)
   if ARGV[at] == 'rate' then
-    buckets[index] = rate_of(key, at)
+    buckets[index] = rate_of(at_key, at)
   else
-    buckets[index] = set_of(key, KEYS[2 * index + 1], at)
+    buckets[index] = set_of(KEYS[at_key], KEYS[at_key + 1], at)
     if buckets[index].known < floor and not peek then
       -- What was reserved before must have reached Postgres before it is read there.
       if now < floor then
@@ -158,7 +179,7 @@ end
 
 local answer = {'reserved', start - now, gate, text(start)}
 for _, bucket in ipairs(buckets) do
-  local field, before, after
+  local field, before, after, number = nil, nil, nil, ''
   if bucket.members then
     field, before = member, bucket.before or ''
     -- Later than before by at least one, so that giving an earlier reservation back does not take this one along.
@@ -171,7 +192,7 @@ for _, bucket in ipairs(buckets) do
     keep_set(bucket)
   else
     local own = bucket.lanes.high
-    if class == 'high' and own and own.open <= start then
+    if class == 'high' and own and own.opens <= start then
       bucket.pick = 'high'
     end
     local lane = bucket.lanes[bucket.pick]
@@ -182,10 +203,17 @@ for _, bucket in ipairs(buckets) do
     field, before = bucket.pick, text(lane.open)
     lane.open = math.max(lane.open, start - (lane.burst - 1) * lane.step) + lane.step
     after = text(lane.open)
+    if lane.count > 0 then
+      number = text(redis.call('HINCRBY', bucket.key, 'number', 1))
+      redis.call('ZADD', lane.arrivals, text(start + unheard), number)
+      lane.kept_until = start + unheard + bucket.window
+      redis.call('PEXPIRE', lane.arrivals, math.ceil((lane.kept_until - now) / 1000) + 1000)
+    end
     keep_rate(bucket)
   end
   answer[#answer + 1] = field
   answer[#answer + 1] = before
   answer[#answer + 1] = after
+  answer[#answer + 1] = number
 end
 return answer

@@ -1,7 +1,7 @@
 """The account that all processes share: one Lua call reserves in every bucket, or in none."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache, partial
 from itertools import islice
@@ -17,7 +17,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.pace import learned
-from crm_tasks.core.pace.buckets import AHEAD, Limit, Members, Slot, Wish
+from crm_tasks.core.pace.buckets import AHEAD, LATE, TRAVEL, Entry, Limit, Members, Slot, Window, Wish
 from crm_tasks.core.redis import manager
 
 log = get_logger(__name__)
@@ -26,6 +26,8 @@ log = get_logger(__name__)
 LAG = timedelta(seconds=1)
 LOADING = timedelta(seconds=60)
 _TRIES = 3
+# What a reservation took in one bucket: its field there, what that was before and is after, and its number in a window.
+Taken = Sequence[str]
 
 
 def reserve(limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> Slot:
@@ -67,10 +69,31 @@ def _slot(limits: Sequence[Limit], answer: Sequence[Any]) -> Slot | None:
     kind, *rest = answer
     if kind == b"reserved":
         wait, gate, at = rest[:3]
-        return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, partial(_undo, limits, rest[3:]))
+        taken = [[each.decode() for each in rest[at : at + 4]] for at in range(3, len(rest), 4)]
+        undo = partial(_undo, limits, taken)
+        return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, undo, _counted(limits, taken))
     if kind == b"later":
         return Slot(False, _span(rest[0]), _name(limits, rest[1]))
     return None
+
+
+def _counted(limits: Sequence[Limit], taken: Sequence[Taken]) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(limit.name, lane, number)
+        for limit, (lane, _, _, number) in zip(limits, taken, strict=True)
+        if isinstance(limit, Window)
+    )
+
+
+def arrived(ages: Mapping[Entry, float]) -> None:
+    """Write down by when these starts have surely arrived: so many seconds ago, or from now on if it is negative.
+
+    Raises:
+        redis.RedisError: it does not answer.
+    """
+    keys = [f"{_key(entry.window)}:{entry.lane}" for entry in ages]
+    args = [each for entry, age in ages.items() for each in (entry.number, round(age * 1_000_000))]
+    _script("arrived")(keys=keys, args=args, client=manager().client())
 
 
 def ahead(limit: Limit, *, high: bool) -> timedelta | None:
@@ -121,27 +144,36 @@ def _ask(
     client: redis.Redis | None = None,
 ) -> list[Any]:
     keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
-    args.append(_hashed(member) if member is not None else "")
+    args += [_hashed(member) if member is not None else "", _micro(LATE + TRAVEL)]
     for limit in limits:
-        key = _key(limit.name)
-        keys += [key, f"{key}:members" if isinstance(limit, Members) else key]
+        keys += _keys(limit)
         args += _arguments(limit)
     return _script("reserve")(keys=keys, args=args, client=client or manager().client())
 
 
+def _keys(limit: Limit) -> list[str]:
+    key = _key(limit.name)
+    if isinstance(limit, Members):
+        return [key, f"{key}:members", key]
+    return [key, f"{key}:low", f"{key}:high"] if isinstance(limit, Window) else [key, key, key]
+
+
 def _arguments(limit: Limit) -> tuple[Any, ...]:
     if isinstance(limit, Members):
-        return ("set", limit.limit, _micro(limit.window), 0, 0)
+        return ("set", limit.limit, _micro(limit.window), 0, 0, 0, 0, 0)
     low, high = limit.lanes
-    return ("rate", low.step, low.burst, high.step if high else 0, high.burst if high else 0)
+    kept = (high.step, high.burst, high.count) if high else (0, 0, 0)
+    window = round(limit.seconds * 1_000_000) if isinstance(limit, Window) else 0
+    return ("rate", low.step, low.burst, low.count, *kept, window)
 
 
-def _undo(limits: Sequence[Limit], taken: Sequence[bytes]) -> None:
+def _undo(limits: Sequence[Limit], taken: Sequence[Taken]) -> None:
     keys, args = [], []
-    for index, limit in enumerate(limits):
+    for limit, (field, *rest) in zip(limits, taken, strict=True):
+        key = _key(limit.name)
         is_set = isinstance(limit, Members)
-        keys.append(f"{_key(limit.name)}:members" if is_set else _key(limit.name))
-        args += ["set" if is_set else "rate", *taken[3 * index : 3 * index + 3]]
+        keys += [f"{key}:members" if is_set else key, f"{key}:{field}" if isinstance(limit, Window) else key]
+        args += ["set" if is_set else "rate", field, *rest]
     _script("give_back")(keys=keys, args=args, client=manager().client())
 
 

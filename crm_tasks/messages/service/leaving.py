@@ -7,34 +7,35 @@ from contextlib import suppress
 from functools import partial
 
 from crm_tasks.core import pace
-from crm_tasks.messages.service.pacing import LATE, Start
+from crm_tasks.messages.service.pacing import Start
 from crm_tasks.messages.service.sending import Order
 from crm_tasks.providers import loop
 from crm_tasks.providers.provider import Result
 
 # So many slots may a message lose before it goes back to the ledger.
 _TRIES = 20
-# Where slots are so many seconds apart or more, how long a connection takes does not matter; and nobody keeps it until
-# the next slot: who is too late for one would be for all, and never leave.
-_FAR_APART = loop.KEEP_ALIVE / 3
 
 
-def leave(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) -> Result | None:
+def leave(order: Order, may_leave: Callable[[], bool]) -> Result | None:
     """Send at the slot, and wait for the answer; None if nothing left, as there was no slot or no leave.
 
     Args:
         may_leave: asked last, when the slot has come.
-        late: for how many seconds the slot may be over.
     """
     if order.provider.send_async is not None:
-        return loop.submit(leave_on_loop(order, may_leave, late=late)).result()
+        return loop.submit(leave_on_loop(order, may_leave)).result()
     start = order.start
     for _ in range(_TRIES):
         # Even sleep(0) lets all other threads go first: a slot that is now is used now.
         if (left := start.left) > 0:
             time.sleep(left)
-        if start.in_time(late):
-            return order.provider.send(order.sender, order.message) if may_leave() else None
+        if start.in_time():
+            if not may_leave():
+                return None
+            try:
+                return order.provider.send(order.sender, order.message)
+            finally:
+                pace.arrived(start.slot)
         if (another := start.another()) is None:
             return None
         start = another
@@ -42,18 +43,21 @@ def leave(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) ->
     return None
 
 
-async def leave_on_loop(order: Order, may_leave: Callable[[], bool], *, late: float = LATE) -> Result | None:
+async def leave_on_loop(order: Order, may_leave: Callable[[], bool]) -> Result | None:
     """Do the same on the loop, whose timers are less late than threads, of which each has to wait for all others."""
     assert order.provider.send_async is not None
     start = order.start
     for _ in range(_TRIES):
         if (left := start.left) > 0:
             await asyncio.sleep(left)
-        if start.in_time(late):
+        if start.in_time():
             if not may_leave():
                 return None
-            with suppress(loop.TooLate), loop.only_if(partial(_still, start, may_leave, late)):
-                return await order.provider.send_async(order.sender, order.message)
+            with suppress(loop.TooLate), loop.only_if(partial(_still, start, may_leave)):
+                try:
+                    return await order.provider.send_async(order.sender, order.message)
+                finally:
+                    pace.arrived(start.slot)
         if (another := await asyncio.to_thread(start.another)) is None:
             return None
         start = another
@@ -61,6 +65,9 @@ async def leave_on_loop(order: Order, may_leave: Callable[[], bool], *, late: fl
     return None
 
 
-def _still(start: Start, may_leave: Callable[[], bool], late: float) -> bool:
-    """Say whether what may leave still may once there is a connection."""
-    return may_leave() and (start.apart >= _FAR_APART or start.in_time(late))
+def _still(start: Start, may_leave: Callable[[], bool]) -> bool:
+    """Say whether what may leave still may once there is a connection; if so, it leaves."""
+    if not may_leave() or not (start.far_apart or start.in_time()):
+        return False
+    pace.left(start.slot)
+    return True

@@ -1,7 +1,8 @@
 """When a message may leave: within the provider's limits and the workspace's, all asked at once.
 
-What the provider promises is its limit; a little less is used, as requests reach it at slightly other distances in
-time than those at which they left.
+What the provider promises is its limit. From ten a second on the requests are counted as it counts them, by when they
+have arrived; of a slower one a little less is used, as requests reach it at slightly other distances in time than those
+at which they left.
 """
 
 import math
@@ -17,23 +18,27 @@ from sqlalchemy.orm import Session
 
 from crm_tasks.core import db, pace
 from crm_tasks.core.errors import Snooze
-from crm_tasks.core.pace import Bucket, Members, Slot, Wish
+from crm_tasks.core.pace import Bucket, Members, Slot, Window, Wish
 from crm_tasks.core.pace.buckets import DAY, Limit
 from crm_tasks.core.queues import parse_rate
 from crm_tasks.messages.models import Direction, Message
 from crm_tasks.messages.service.conversations import closes_at
 from crm_tasks.messages.service.gates import Finding
 from crm_tasks.messages.service.look import Look
+from crm_tasks.providers import loop
 from crm_tasks.providers.provider import Provider
 from crm_tasks.workspaces.models import Channel
 
-# Of the provider's limit: what is left is for the unevenness of the way there.
+# Of a slow limit: what is left is for the unevenness of the way there.
 USED = 0.95
-# A start that is so many seconds late, or by this part of the time between two, would be too near to the next ones.
-LATE, _LATE_PART = 0.018, 0.02
-# No provider counts more than 1,000 a second (Meta's highest throughput of a number): where the limit is above that, or
-# there is none, a start may be so many seconds late.
-_COUNTED, _LATE_UNCOUNTED = 1_000, 0.25
+# From and up to how many a second arrivals are counted: no provider counts more (Meta's highest throughput).
+_COUNTED, _MOST_COUNTED = 10, 1_000
+# Where they are not, a start that is later by so many seconds, or by this part of the time between two, would be too
+# near to the next ones.
+LATE, _LATE_PART = 0.025, 0.02
+# Where slots are so many seconds apart or more, how long a connection takes does not matter; and nobody keeps it until
+# the next slot: who is too late for one would be for all, and never leave.
+_FAR_APART = loop.KEEP_ALIVE / 3
 # `sending` is marked at most so long ahead of the request, by a pump and by a job, which has to wait for the commits of
 # others. (A kill in between leaves an unknown.)
 MARK_AHEAD, MARK_AHEAD_JOB = 0.1, 0.2
@@ -66,9 +71,9 @@ def per_second(provider: Provider, settings: Mapping[str, Any]) -> float | None:
     return settings.get("per_second", provider.per_second)
 
 
-def limit_of_channel(channel_id: uuid.UUID, rate: float | None) -> Bucket | None:
-    """Return the bucket of a channel that sends so much in a second; None if nothing limits it."""
-    return _evenly(channel_bucket(channel_id), float(rate)) if rate else None
+def limit_of_channel(channel_id: uuid.UUID, rate: float | None) -> Bucket | Window | None:
+    """Return the limit of a channel that sends so much in a second; None if nothing limits it."""
+    return _limit(channel_bucket(channel_id), float(rate)) if rate else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +90,21 @@ class Start:
         return max(0.0, self.due - time.monotonic())
 
     @property
-    def apart(self) -> float:
-        """Seconds between two starts of the slowest limit that spaces them evenly; 0 if none does."""
-        return _apart(self.wish.limits)
+    def late(self) -> float:
+        """For how many seconds after its moment it may still be used."""
+        kinds = (Bucket,) if self.slot.counted else (Bucket, Window)
+        uncounted = [limit for limit in self.wish.limits if isinstance(limit, kinds)]
+        apart = _apart(uncounted)
+        return max(LATE, _LATE_PART * apart) if apart >= 1 / _MOST_COUNTED else pace.LATE.total_seconds()
 
-    def in_time(self, late: float = LATE) -> bool:
+    @property
+    def far_apart(self) -> bool:
+        """Whether starts are so rare that it does not matter how long a connection takes."""
+        return _apart(self.wish.limits) >= _FAR_APART
+
+    def in_time(self) -> bool:
         """Whether it may still be used now."""
-        late = max(late, _LATE_PART * self.apart)
-        if self.apart < 1 / _COUNTED:
-            late = max(late, _LATE_UNCOUNTED)
-        return time.monotonic() - self.due <= late
+        return time.monotonic() - self.due <= self.late
 
     def another(self) -> "Start | None":
         """Lose this slot, and take another; None if none is within a second."""
@@ -129,8 +139,9 @@ def soon(seen: Look, most: int) -> int:
 
 
 def _apart(limits: Iterable[Limit]) -> float:
-    evenly = (limit for limit in limits if isinstance(limit, Bucket) and limit.burst <= 2)
-    return max((1 / limit.rate for limit in evenly), default=0.0)
+    """Return the seconds between two starts of the slowest limit that spaces them; 0 if none does."""
+    spaced = (each for each in limits if isinstance(each, Window) or (isinstance(each, Bucket) and each.burst <= 2))
+    return max((1 / limit.rate for limit in spaced), default=0.0)
 
 
 def _starts(wishes: Sequence[Wish]) -> list[Start]:
@@ -160,7 +171,7 @@ def limits_of(seen: Look) -> list[Limit]:
         found.append(Bucket(f"pair:{row.channel_id}:{row.contact_id}", 1 / every, burst=burst - 1, share=0))
     if policy := seen.policy("rate"):
         count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
-        found.append(_evenly(f"workspace:{row.workspace_id}", count / period.total_seconds()))
+        found.append(_limit(f"workspace:{row.workspace_id}", count / period.total_seconds()))
     if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
         portfolio = portfolio_of(settings, seen.channel.waba_id, row.channel_id)
         found.append(Members(people_bucket(portfolio), int(people), lambda: _reached(portfolio)))
@@ -172,13 +183,14 @@ def wait_for_breaker(seen: Look, wait: timedelta) -> Finding:
     return Finding("breaker", "the provider keeps failing", "half of 10 calls in 30 s", "system", seen.now + wait)
 
 
-def _evenly(name: str, per_second: float) -> Bucket:
-    """Return a bucket for a rate. From 20 a second on there are two lanes, each of a whole number of starts a second:
-    only then do both together never make one more than the limit.
-    """
-    if per_second < 20:
+def _limit(name: str, per_second: float) -> Bucket | Window:
+    """Return the limit of a rate. From 20 a second on a tenth of it is kept for who does not wait."""
+    if per_second < _COUNTED:
         return Bucket(name, per_second * USED)
-    return Bucket(name, per_second // 10 * 10 * USED, burst=2)
+    if per_second > _MOST_COUNTED:
+        return Bucket(name, per_second * USED, burst=2)
+    count = int(per_second)
+    return Window(name, count, count / per_second, share=0.1 if count >= 20 else 0.0)
 
 
 def _opens_a_window(seen: Look) -> bool:
