@@ -1,11 +1,14 @@
 """When starts have arrived, told to Redis a few at a time by a thread of its own: nobody waits for it.
 
-What is not told in time, or never, costs others a quarter of a second and breaks nothing.
+What is not told in time, or never, costs others a quarter of a second and breaks nothing. A provider that is near says
+itself by when a request had arrived: it answers at once, or something stood still. One that is far away answers late:
+there a request counts from a little after it left.
 """
 
 import os
 import threading
 import time
+from collections import deque
 
 import redis
 
@@ -17,6 +20,9 @@ log = get_logger(__name__)
 
 # Seconds that they gather.
 _GATHER = 0.03
+# A provider is far away if none of so many answers came within `TRAVEL`.
+_TRIPS = 16
+_TRAVEL = TRAVEL.total_seconds()
 
 
 class _Arrivals:
@@ -25,18 +31,40 @@ class _Arrivals:
     def __init__(self) -> None:
         # The moments of this process's monotonic clock by which each has surely arrived.
         self._moments: dict[Entry, float] = {}
+        self._left: dict[Entry, float] = {}
+        # How long the last answers took, by window.
+        self._trips: dict[str, deque[float]] = {}
         self._some = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def tell(self, slot: Slot, moment: float) -> None:
-        """Have it told soon."""
+    def left(self, slot: Slot) -> None:
+        """Have told by when a request that leaves now has arrived, if its answer will not tell."""
+        now = time.monotonic()
         with self._lock:
             for entry in slot.counted:
-                self._moments[entry] = min(moment, self._moments.get(entry, moment))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
-                self._thread.start()
+                self._left[entry] = now
+                if self._is_far(entry.window):
+                    self._tell(entry, now + _TRAVEL)
+
+    def arrived(self, slot: Slot) -> None:
+        """Have told that a request has arrived by now."""
+        now = time.monotonic()
+        with self._lock:
+            for entry in slot.counted:
+                if (left := self._left.pop(entry, None)) is not None:
+                    self._trips.setdefault(entry.window, deque(maxlen=_TRIPS)).append(now - left)
+                self._tell(entry, now)
+
+    def _is_far(self, window: str) -> bool:
+        trips = self._trips.get(window, ())
+        return len(trips) == _TRIPS and min(trips) > _TRAVEL
+
+    def _tell(self, entry: Entry, moment: float) -> None:
+        self._moments[entry] = min(moment, self._moments.get(entry, moment))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
+            self._thread.start()
         self._some.set()
 
     def _run(self) -> None:
@@ -65,12 +93,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def left(slot: Slot) -> None:
-    """Tell that a request leaves now: in `TRAVEL` it has arrived."""
+    """Note that a request leaves now: if its provider is far away, it has arrived in `TRAVEL`."""
     if slot.counted:
-        _arrivals.tell(slot, time.monotonic() + TRAVEL.total_seconds())
+        _arrivals.left(slot)
 
 
 def arrived(slot: Slot) -> None:
-    """Tell that a request was answered: it has arrived."""
+    """Note that a request was answered: it has arrived."""
     if slot.counted:
-        _arrivals.tell(slot, time.monotonic())
+        _arrivals.arrived(slot)

@@ -69,9 +69,9 @@ class Lane:
 class Window:
     """At most so many arrivals within any stretch of so many seconds, as a provider counts them.
 
-    A start counts from when it has surely arrived: at its answer, or `TRAVEL` after it left (see `left` and `arrived`);
-    as long as nothing is told, `LATE` and `TRAVEL` after its moment. So one that is late by `LATE` at most breaks
-    nothing, and costs no more than it is late. `share` is for priorities 1 to 3, in whole starts.
+    A start counts from when it has surely arrived: at its answer, or `TRAVEL` after it left where answers take longer
+    (see `arrivals`); as long as nothing is told, `LATE` and `TRAVEL` after its moment. So one that is late by `LATE` at
+    most breaks nothing, and costs no more than it is late. `share` is for priorities 1 to 3, in whole starts.
     """
 
     name: str
