@@ -1,10 +1,13 @@
 """A worker and a scheduler for a whole module: what they notice within a minute they notice within seconds here."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from crm_tasks.core import db, holds
 from tests.core.conftest import end, started
+from tests.core.ledger import execute
 from tests.fixtures import Demo, make_demo
 from tests.harness import Program, beat, worker
 from tests.messages.outgoing import point
@@ -23,6 +26,8 @@ QUICK = {
     "QUEUE_AI_BACKOFF": "0.2",
 }
 
+_AT_WORK = "SELECT EXISTS (SELECT FROM jobs WHERE state = 'running' AND lease_until > clock_timestamp())"
+
 
 @pytest.fixture(scope="module")
 def sender(stores: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
@@ -36,10 +41,20 @@ def sender(stores: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 
 @pytest.fixture
-def shop(empty: None, sandbox: Sandbox) -> Demo:
+def shop(empty: None, sandbox: Sandbox) -> Iterator[Demo]:
     """A business whose channel points at the sandbox, which sends no statuses unless a test wants them."""
     sandbox.quiet()
-    return make_demo(base_url=sandbox.url)
+    yield make_demo(base_url=sandbox.url)
+    _come_to_rest()
+
+
+def _come_to_rest() -> None:
+    """Let what a worker is about to send leave, and nothing after: the next test would find it in its sandbox."""
+    with db.transaction() as session:
+        holds.place(session, "all", reason="the test is over", actor="tests")
+    end = time.monotonic() + 1
+    while execute(_AT_WORK)[0][0] and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 @pytest.fixture
