@@ -53,16 +53,26 @@ def reserve_many(wishes: Sequence[Wish]) -> list[Slot]:
     Raises:
         redis.RedisError: it does not answer; what was reserved by then is lost.
     """
+    sha = _script("reserve").sha
     with manager().client().pipeline(transaction=False) as pipe:
         for wish in wishes:
-            _ask("reserve", wish.limits, high=wish.high, member=wish.member, away=0.0, client=pipe)
-        answers = pipe.execute()
-    found = (_slot(wish.limits, answer) for wish, answer in zip(wishes, answers, strict=True))
-    # Redis or one of its sets was emptied: whoever asks alone sees to that.
+            keys, args = _question("reserve", wish.limits, high=wish.high, member=wish.member, away=0.0)
+            pipe.evalsha(sha, len(keys), *keys, *args)
+        answers = pipe.execute(raise_on_error=False)
+    # Redis or one of its sets was emptied, or it does not know the script: whoever asks alone sees to that.
+    found = [_known(wish.limits, answer) for wish, answer in zip(wishes, answers, strict=True)]
     return [
         slot or reserve(wish.limits, high=wish.high, member=wish.member, away=0.0)
-        for slot, wish in zip(list(found), wishes, strict=True)
+        for slot, wish in zip(found, wishes, strict=True)
     ]
+
+
+def _known(limits: Sequence[Limit], answer: Any) -> Slot | None:
+    if isinstance(answer, redis.exceptions.NoScriptError):
+        return None
+    if isinstance(answer, redis.RedisError):
+        raise answer
+    return _slot(limits, answer)
 
 
 def _slot(limits: Sequence[Limit], answer: Sequence[Any]) -> Slot | None:
@@ -134,21 +144,20 @@ def forget_members(name: str) -> None:
     manager().client().hdel(_key(name), "known")
 
 
-def _ask(
-    mode: str,
-    limits: Sequence[Limit],
-    *,
-    high: bool,
-    member: str | None,
-    away: float,
-    client: redis.Redis | None = None,
-) -> list[Any]:
+def _ask(mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> list[Any]:
+    keys, args = _question(mode, limits, high=high, member=member, away=away)
+    return _script("reserve")(keys=keys, args=args, client=manager().client())
+
+
+def _question(
+    mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float
+) -> tuple[list[str], list[Any]]:
     keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
     args += [_hashed(member) if member is not None else "", _micro(LATE + TRAVEL)]
     for limit in limits:
         keys += _keys(limit)
         args += _arguments(limit)
-    return _script("reserve")(keys=keys, args=args, client=client or manager().client())
+    return keys, args
 
 
 def _keys(limit: Limit) -> list[str]:

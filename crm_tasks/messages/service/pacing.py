@@ -31,8 +31,9 @@ from crm_tasks.workspaces.models import Channel
 
 # Of a slow limit: what is left is for the unevenness of the way there.
 USED = 0.95
-# From and up to how many a second arrivals are counted: no provider counts more (Meta's highest throughput).
-_COUNTED, _MOST_COUNTED = 10, 1_000
+# From and up to how many a second arrivals are counted: no provider counts more (Meta's highest throughput), so of more
+# a start may be late by so many seconds.
+_COUNTED, _MOST_COUNTED, _LATE_UNCOUNTED = 10, 1_000, 2.0
 # Where they are not, a start that is later by so many seconds, or by this part of the time between two, would be too
 # near to the next ones.
 LATE, _LATE_PART = 0.025, 0.02
@@ -95,7 +96,9 @@ class Start:
         kinds = (Bucket,) if self.slot.counted else (Bucket, Window)
         uncounted = [limit for limit in self.wish.limits if isinstance(limit, kinds)]
         apart = _apart(uncounted)
-        return max(LATE, _LATE_PART * apart) if apart >= 1 / _MOST_COUNTED else pace.LATE.total_seconds()
+        if apart and apart < 1 / _MOST_COUNTED:
+            return _LATE_UNCOUNTED
+        return max(LATE, _LATE_PART * apart) if apart else pace.LATE.total_seconds()
 
     @property
     def far_apart(self) -> bool:
