@@ -1,7 +1,7 @@
 """Broadcasts: messages per second from start to the last answer, and what they cost.
 
-Ours: a worker of campaigns as `make run` starts it and a scheduler, with history, last look, pace, breaker and guards;
-alone beside a provider that takes 50 ms, and then beside the sandbox, whose statuses come back as signed webhooks
+Ours: a worker of campaigns for each core and a scheduler, with history, last look, pace, breaker and guards; alone
+beside a provider that takes 50 ms, and then beside the sandbox, whose statuses come back as signed webhooks
 through the web app and a worker of messages. The peers are those of `sends`: BullMQ with 200 concurrent jobs, which
 keeps the job and no more, and a bare loop.
 """
@@ -33,6 +33,8 @@ MARKETING = {
     ],
 }
 RECIPIENTS, THREADS = 20_000, 20
+# A process has one interpreter: one for each core that the targets are for, as docs/scaling.md says.
+WORKERS = 2
 # As Meta may: up to so many statuses in one webhook (it documents 1,000), which waits for them so long.
 BATCH, BATCH_WAIT_MS = 100, 200
 _PATIENCE = 300.0
@@ -41,7 +43,7 @@ _PATIENCE = 300.0
 @dataclass(frozen=True, slots=True)
 class Broadcast:
     """One run. CPU seconds per 1,000 messages: of our processes, with the stores, of the sandbox; memory at its peak
-    in MB, of the worker of campaigns and of all our processes.
+    in MB, of a worker of campaigns and of all our processes.
 
     Counts: how many we say were accepted, more or fewer that the provider took, sent twice, all recipients by their
     states, and those whose last status is there. Seconds: from the start until the last status was applied.
@@ -94,9 +96,9 @@ def ours(recipients: int) -> Broadcast:
     demo = make_demo(base_url=f"http://127.0.0.1:{port}")
     people(demo.workspace_id, recipients)
     provider = Program("provider", ["benchmarks.provider", str(port)], lab.HOME)
-    programs = (_worker("campaigns"), harness.beat(lab.HOME))
+    programs = (*_campaigns(), harness.beat(lab.HOME))
     with lab.programs((provider, ""), *((program, "") for program in programs)):
-        measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= 1, 60)
+        measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= WORKERS, 60)
         planned, ratio, spent = _run(demo, recipients, programs, None, _is_finished)
         accepted = _accepted()
         # The stub gives each request an id of its own: more than are ours is somebody twice.
@@ -112,10 +114,10 @@ def with_sandbox(recipients: int, *, read: bool = False) -> Broadcast:
     hook = f"http://127.0.0.1:{lab.WEB_PORT}/webhooks/whatsapp"
     outside = Sandbox(harness.sandbox(lab.HOME, lab.SANDBOX_PORT, hook, NUMBER), lab.SANDBOX_PORT)
     web = harness.web(lab.HOME, lab.WEB_PORT, WEB_WORKERS=str(lab.WEB_PROCESSES), WEB_THREADS="32")
-    programs = (_worker("campaigns"), _worker("messages"), web, harness.beat(lab.HOME))
+    programs = (*_campaigns(), _worker("messages"), web, harness.beat(lab.HOME))
     last = "read" if read else "delivered"
     with lab.programs((outside.program, ""), *((program, "") for program in programs)):
-        measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") >= 2, 60)
+        measure.until(lambda: lab.scalar("SELECT count(*) FROM processes WHERE kind = 'worker'") > WORKERS, 60)
         measure.until(lambda: _live(f"http://127.0.0.1:{lab.WEB_PORT}/live"), 30)
         measure.until(lambda: _live(f"{outside.url}/_sandbox/health"), 30)
         statuses = {"auto_read": read}
@@ -131,8 +133,12 @@ def with_sandbox(recipients: int, *, read: bool = False) -> Broadcast:
         return _broadcast(recipients, planned, ratio, spent, accepted, off, stats["duplicates"])
 
 
-def _worker(queue: str) -> Program:
-    return harness.worker(lab.HOME, queue, name=queue, concurrency=THREADS)
+def _campaigns() -> list[Program]:
+    return [_worker("campaigns", f"campaigns{number}") for number in range(WORKERS)]
+
+
+def _worker(queue: str, name: str = "") -> Program:
+    return harness.worker(lab.HOME, queue, name=name or queue, concurrency=THREADS)
 
 
 def _live(url: str) -> bool:
@@ -152,7 +158,7 @@ def _accepted() -> int:
 def _run(
     demo: Demo, recipients: int, programs: Sequence[Program], sandbox: Program | None, over: Callable[[], bool]
 ) -> tuple[float, float, _Spent]:
-    """Plan a campaign, start it and wait until it is over; the first of the programs is the worker of campaigns.
+    """Plan a campaign, start it and wait until it is over; the first of the programs is a worker of campaigns.
 
     What is not over in time is told by the counts.
     """

@@ -21,8 +21,13 @@ from crm_tasks.workspaces.models import Channel
 # How often it is looked after, and how long after its end a cancelled one is.
 EVERY = timedelta(seconds=2)
 _CANCELLED_FOR = timedelta(days=1)
-# What one pump brings out in a second, and how many there are at most.
-PER_LANE, MOST_LANES = 500, 2
+# What one pump brings out in a second; how many a process has at most, whose one interpreter more would share; and how
+# many a campaign has.
+PER_LANE, PER_PROCESS, MOST_LANES = 500, 2, 16
+_PROCESSES = """
+    SELECT count(*) FROM processes
+    WHERE kind = 'worker' AND stopped_at IS NULL AND seen_at > now() - :lease AND :queue = ANY(queues)
+"""
 # Each half by an index of its own: what is over is never looked at. One that its worker's death has put off does not
 # count, or the campaign would stand still so long; unless so many workers died of it that it may be to blame.
 _PRESENT = """
@@ -51,16 +56,21 @@ def ask(session: Session, campaign: Campaign, *, again: bool = False) -> uuid.UU
     )
 
 
-def lanes(channel: Channel) -> int:
-    """Return how many pumps the rate of a channel needs."""
+def lanes(session: Session, channel: Channel) -> int:
+    """Return how many pumps the rate of a channel needs, of those that the processes can have."""
     rate = pacing.per_second(registry.provider(channel.kind), channel.settings)
-    return MOST_LANES if rate is None else max(1, min(MOST_LANES, math.ceil(rate / PER_LANE)))
+    wanted = MOST_LANES if rate is None else math.ceil(rate / PER_LANE)
+    if wanted > PER_PROCESS:
+        values = {"lease": settings().lease, "queue": Queue.CAMPAIGNS}
+        processes = session.scalar(sa.text(_PROCESSES), values) or 1
+        wanted = min(wanted, PER_PROCESS * processes, MOST_LANES)
+    return max(1, wanted)
 
 
 def pump(session: Session, campaign: Campaign) -> int:
     """Enqueue the pumps that are missing, and return how many."""
     channel = session.get_one(Channel, campaign.channel_id)
-    keys = {lane: pump_key(campaign.id, lane) for lane in range(lanes(channel))}
+    keys = {lane: pump_key(campaign.id, lane) for lane in range(lanes(session, channel))}
     values = {"keys": list(keys.values()), "poison": settings().queues[Queue.CAMPAIGNS].poison_after}
     present = set(session.scalars(sa.text(_PRESENT), values))
     missing = [lane for lane, key in keys.items() if key not in present]
