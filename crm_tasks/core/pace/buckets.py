@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 AHEAD = timedelta(seconds=1)
 # Priorities from 1 to this are the class that a broadcast never delays.
@@ -50,10 +51,7 @@ class Bucket:
     @property
     def lanes(self) -> tuple["Lane", "Lane | None"]:
         """Return the lane open to all, and the one kept for high priorities, if there is one."""
-        if not self.reserved:
-            return Lane(_step(self.rate), self.burst), None
-        kept = min(max(1, round(self.burst * self.share)), self.burst - 1)
-        return Lane(_step(self.rate * (1 - self.share)), self.burst - kept), Lane(_step(self.rate * self.share), kept)
+        return _lanes(self.rate, self.burst, self.reserved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +99,7 @@ class Window:
     @property
     def lanes(self) -> tuple[Lane, Lane | None]:
         """Return the lane open to all, and the one kept for high priorities, if there is one."""
-        return self._lane(self.count - self.kept), self._lane(self.kept) if self.kept else None
-
-    def _lane(self, count: int) -> Lane:
-        # A quarter at once makes up for a moment in which nobody was ready.
-        return Lane(_step(count / self.seconds), max(1, count // 4), count)
+        return _counted_lanes(self.count, self.kept, self.seconds)
 
     @property
     def evenly(self) -> Bucket:
@@ -175,3 +169,22 @@ class Slot:
 def _step(rate: float) -> int:
     """Return whole microseconds, rounded up, but not by what floating point makes of 1/3."""
     return math.ceil(round(1_000_000 / rate, 3))
+
+
+# A broadcast asks for each of its people, whose pairs are all alike.
+@lru_cache
+def _lanes(rate: float, burst: int, share: float) -> tuple[Lane, Lane | None]:
+    if not share:
+        return Lane(_step(rate), burst), None
+    kept = min(max(1, round(burst * share)), burst - 1)
+    return Lane(_step(rate * (1 - share)), burst - kept), Lane(_step(rate * share), kept)
+
+
+@lru_cache
+def _counted_lanes(count: int, kept: int, seconds: float) -> tuple[Lane, Lane | None]:
+    return _counted(count - kept, seconds), _counted(kept, seconds) if kept else None
+
+
+def _counted(count: int, seconds: float) -> Lane:
+    # A quarter at once makes up for a moment in which nobody was ready.
+    return Lane(_step(count / seconds), max(1, count // 4), count)

@@ -26,8 +26,15 @@ log = get_logger(__name__)
 LAG = timedelta(seconds=1)
 LOADING = timedelta(seconds=60)
 _TRIES = 3
+
+
+def _micro(span: timedelta) -> int:
+    return round(span.total_seconds() * 1_000_000)
+
+
+_SPANS, _UNHEARD = (_micro(AHEAD), _micro(LAG)), _micro(LATE + TRAVEL)
 # What a reservation took in one bucket: its field there, what that was before and is after, and its number in a window.
-Taken = Sequence[str]
+Taken = Sequence[bytes]
 
 
 def reserve(limits: Sequence[Limit], *, high: bool, member: str | None, away: float) -> Slot:
@@ -79,7 +86,7 @@ def _slot(limits: Sequence[Limit], answer: Sequence[Any]) -> Slot | None:
     kind, *rest = answer
     if kind == b"reserved":
         wait, gate, at = rest[:3]
-        taken = [[each.decode() for each in rest[at : at + 4]] for at in range(3, len(rest), 4)]
+        taken = [rest[at : at + 4] for at in range(3, len(rest), 4)]
         undo = partial(_undo, limits, taken)
         return Slot(True, _span(wait), _name(limits, gate), int(at) / 1_000_000, undo, _counted(limits, taken))
     if kind == b"later":
@@ -89,7 +96,7 @@ def _slot(limits: Sequence[Limit], answer: Sequence[Any]) -> Slot | None:
 
 def _counted(limits: Sequence[Limit], taken: Sequence[Taken]) -> tuple[Entry, ...]:
     return tuple(
-        Entry(limit.name, lane, number)
+        Entry(limit.name, lane.decode(), number.decode())
         for limit, (lane, _, _, number) in zip(limits, taken, strict=True)
         if isinstance(limit, Window)
     )
@@ -152,8 +159,8 @@ def _ask(mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, 
 def _question(
     mode: str, limits: Sequence[Limit], *, high: bool, member: str | None, away: float
 ) -> tuple[list[str], list[Any]]:
-    keys, args = [_account()], [mode, "high" if high else "low", _micro(AHEAD), _micro(LAG), round(away * 1_000_000)]
-    args += [_hashed(member) if member is not None else "", _micro(LATE + TRAVEL)]
+    hashed = _hashed(member) if member is not None else ""
+    keys, args = [_account()], [mode, "high" if high else "low", *_SPANS, round(away * 1_000_000), hashed, _UNHEARD]
     for limit in limits:
         keys += _keys(limit)
         args += _arguments(limit)
@@ -181,7 +188,7 @@ def _undo(limits: Sequence[Limit], taken: Sequence[Taken]) -> None:
     for limit, (field, *rest) in zip(limits, taken, strict=True):
         key = _key(limit.name)
         is_set = isinstance(limit, Members)
-        keys += [f"{key}:members" if is_set else key, f"{key}:{field}" if isinstance(limit, Window) else key]
+        keys += [f"{key}:members" if is_set else key, f"{key}:{field.decode()}" if isinstance(limit, Window) else key]
         args += ["set" if is_set else "rate", field, *rest]
     _script("give_back")(keys=keys, args=args, client=manager().client())
 
@@ -236,7 +243,3 @@ def _name(limits: Sequence[Limit], gate: int) -> str | None:
 
 def _span(microseconds: int) -> timedelta:
     return timedelta(microseconds=int(microseconds))
-
-
-def _micro(span: timedelta) -> int:
-    return round(span.total_seconds() * 1_000_000)
