@@ -40,6 +40,8 @@ TRANSITIONS: dict[CampaignState, frozenset[CampaignState]] = {
 }
 # In which nothing has been sent yet: the message, the audience and the plan may still change.
 BEFORE = (CampaignState.DRAFT, CampaignState.SCHEDULED)
+# The id before those of all contacts: recipients are planned, and so placed, in the order of their contacts' ids.
+BEFORE_FIRST = uuid.UUID(int=0)
 
 # What a recipient is before it has a message, and what it stays if it never gets one.
 _WITHOUT_MESSAGE = (MessageState.PLANNED, MessageState.SUPPRESSED, MessageState.FAILED, MessageState.CANCELLED)
@@ -72,9 +74,9 @@ class Campaign(Base):
     plan_cursor: Mapped[uuid.UUID | None]
     audience_total: Mapped[int] = mapped_column(server_default="0")
     planned_at: Mapped[Moment | None]
-    # The forecast: asked for since, looked at up to which position and what was counted until there; what it says.
+    # The forecast: asked for since, looked at up to which contact and what was counted until there; what it says.
     rehearse_since: Mapped[Moment | None]
-    rehearse_cursor: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    rehearse_cursor: Mapped[uuid.UUID | None]
     rehearse_sums: Mapped[Json]
     rehearsal: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     rehearsed_at: Mapped[Moment | None]
@@ -136,7 +138,7 @@ class Recipient(Base):
     campaign_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     contact_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     workspace_id: Mapped[uuid.UUID]
-    # Its place in the campaign, from 1 on: cursors and the canary go by it.
+    # Its place in the campaign, from 1 on: pumps and the canary go by it.
     position: Mapped[int] = mapped_column(sa.BigInteger)
     state: Mapped[MessageState] = mapped_column(Choice(MessageState), server_default=MessageState.PLANNED)
     # What the rehearsal said would become of it.
@@ -151,7 +153,6 @@ class Recipient(Base):
             f"message_id IS NOT NULL OR state IN ({', '.join(repr(str(state)) for state in _WITHOUT_MESSAGE)})",
             name="without_message",
         ),
-        sa.Index("uq_recipients_position", "campaign_id", "position", unique=True),
         sa.Index(
             "uq_recipients_message_id",
             "campaign_id",

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import Recipient
+from crm_tasks.campaigns.models import BEFORE_FIRST, Recipient
 from crm_tasks.campaigns.service import progress, recipients
 from crm_tasks.campaigns.service.recipients import Which
 from crm_tasks.contacts.models import Contact
@@ -72,7 +72,7 @@ def _recipient_count(session: Session, order: Order) -> int:
 def _recipients(session: Session, order: Order, after: Any) -> Page:
     campaign_id = order.id_in("campaign_id")
     assert campaign_id is not None
-    found = recipients.listed(session, campaign_id, _which(order), after=after or 0, limit=PAGE)
+    found = recipients.listed(session, campaign_id, _which(order), after=after or BEFORE_FIRST, limit=PAGE)
     ids = [row.contact_id for row in found]
     named = names(session, order.workspace_id, ids)
     query = sa.select(Contact.id, Contact.name).where(Contact.id == sa.any_(sa.cast(ids, sa.ARRAY(sa.Uuid()))))
@@ -84,7 +84,7 @@ def _recipients(session: Session, order: Order, after: Any) -> Page:
         rows.append(
             [row.position, *reached, row.state, row.forecast, row.code, row.reason, row.message_id, row.accepted_at]
         )
-    return rows, found[-1].position if found else None
+    return rows, found[-1].contact_id if found else None
 
 
 MESSAGES = Kind(

@@ -8,7 +8,7 @@ from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import BEFORE, TRANSITIONS, Campaign, CampaignState
+from crm_tasks.campaigns.models import BEFORE, BEFORE_FIRST, TRANSITIONS, Campaign, CampaignState
 from crm_tasks.campaigns.schemas import dump_stats
 from crm_tasks.campaigns.service import (
     drafting,
@@ -105,7 +105,7 @@ def campaign_recipients(campaign_id: uuid.UUID) -> str:
         forecast=Outcome(asked["forecast"]) if asked["forecast"] in set(Outcome) else None,
         code=asked["code"] or None,
     )
-    after = _position(request.args.get("after", "0"))
+    after = _after(request.args.get("after"))
     with db.transaction() as session:
         found = states.get(session, here().workspace_id, campaign_id)
         if asked["otherwise"]:
@@ -117,7 +117,7 @@ def campaign_recipients(campaign_id: uuid.UUID) -> str:
         "admin/campaign_recipients.html",
         campaign=found,
         rows=rows[:SHOWN],
-        more=rows[SHOWN - 1].position if len(rows) > SHOWN else None,
+        more=rows[SHOWN - 1].contact_id if len(rows) > SHOWN else None,
         names=names,
         said=masked.shower(here()),
         asked=asked,
@@ -228,7 +228,8 @@ def _names(session: Session, rows: list[Any]) -> dict[uuid.UUID, str | None]:
     return {row.id: row.name for row in session.execute(query)}
 
 
-def _position(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise NotFound("There is no such page of this list.", hint="Begin at its first page.")
-    return int(text)
+def _after(text: str | None) -> uuid.UUID:
+    try:
+        return uuid.UUID(text) if text else BEFORE_FIRST
+    except ValueError:
+        raise NotFound("There is no such page of this list.", hint="Begin at its first page.") from None

@@ -6,7 +6,7 @@ from typing import Any
 import marshmallow as ma
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import Campaign, CampaignState
+from crm_tasks.campaigns.models import BEFORE_FIRST, Campaign, CampaignState
 from crm_tasks.campaigns.schemas import (
     CampaignChange,
     CampaignIn,
@@ -211,7 +211,7 @@ def retry_failed(body: dict[str, Any], campaign_id: uuid.UUID) -> tuple[dict[str
 @blueprint.alt_response(200, schema=RecipientPage)
 def recipients_listed(args: dict[str, Any], campaign_id: uuid.UUID) -> dict[str, Any]:
     """List recipients in the order in which they are sent to."""
-    after = decode(args["cursor"], int)
+    after = decode(args["cursor"], uuid.UUID) or (BEFORE_FIRST,)
     which = Which(
         state=MessageState(args["state"]) if args["state"] else None,
         forecast=Outcome(args["forecast"]) if args["forecast"] else None,
@@ -219,8 +219,8 @@ def recipients_listed(args: dict[str, Any], campaign_id: uuid.UUID) -> dict[str,
     )
     with transaction() as session:
         campaign = states.get(session, caller().workspace_id, campaign_id)
-        rows = recipients.listed(session, campaign.id, which, after=after[0] if after else 0, limit=args["limit"] + 1)
-        return page(rows, args["limit"], dump_recipient, lambda row: (row.position,))
+        rows = recipients.listed(session, campaign.id, which, after=after[0], limit=args["limit"] + 1)
+        return page(rows, args["limit"], dump_recipient, lambda row: (row.contact_id,))
 
 
 @blueprint.route("/campaigns/<uuid:campaign_id>/differences")
@@ -228,11 +228,11 @@ def recipients_listed(args: dict[str, Any], campaign_id: uuid.UUID) -> dict[str,
 @blueprint.alt_response(200, schema=DifferencePage)
 def differences(args: dict[str, Any], campaign_id: uuid.UUID) -> dict[str, Any]:
     """List for whom it came otherwise than the rehearsal had said, with the cause."""
-    after = decode(args["cursor"], int)
+    after = decode(args["cursor"], uuid.UUID) or (BEFORE_FIRST,)
     with transaction() as session:
         campaign = states.get(session, caller().workspace_id, campaign_id)
-        rows = recipients.differences(session, campaign.id, after=after[0] if after else 0, limit=args["limit"] + 1)
-        return page(rows, args["limit"], dump_difference, lambda row: (row.position,))
+        rows = recipients.differences(session, campaign.id, after=after[0], limit=args["limit"] + 1)
+        return page(rows, args["limit"], dump_difference, lambda row: (row.contact_id,))
 
 
 def _act(action: str, campaign_id: uuid.UUID) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import BEFORE, Campaign, CampaignState
+from crm_tasks.campaigns.models import BEFORE, BEFORE_FIRST, Campaign, CampaignState, Recipient
 from crm_tasks.campaigns.service import supervising
 from crm_tasks.campaigns.service.verdicts import Outcome
 from crm_tasks.contacts import audience
@@ -22,7 +22,6 @@ from crm_tasks.core.log import get_logger
 log = get_logger(__name__)
 
 CHUNK = 20_000
-_NOBODY = uuid.UUID(int=0)
 _TWINS_AT_ONCE = 5_000
 _TWINS = "SELECT id, duplicate_of FROM contacts WHERE workspace_id = :workspace AND duplicate_of IS NOT NULL"
 _PLACES = "SELECT contact_id, position FROM recipients WHERE campaign_id = :campaign AND contact_id = ANY(:ids)"
@@ -52,7 +51,7 @@ def ask(session: Session, campaign: Campaign) -> uuid.UUID:
 def forget(campaign: Campaign) -> None:
     """Plan from the beginning, and forget the forecast: the audience or the message has changed."""
     campaign.plan_cursor, campaign.planned_at, campaign.audience_total = None, None, 0
-    campaign.rehearse_since, campaign.rehearse_cursor, campaign.rehearse_sums = None, 0, {}
+    campaign.rehearse_since, campaign.rehearse_cursor, campaign.rehearse_sums = None, None, {}
     campaign.rehearsal, campaign.rehearsed_at = None, None
 
 
@@ -67,7 +66,7 @@ def plan_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK) -> 
         return True
     inserted, last = _insert(session, campaign, chunk)
     campaign.audience_total += inserted
-    campaign.plan_cursor = last or campaign.plan_cursor or _NOBODY
+    campaign.plan_cursor = last or campaign.plan_cursor or BEFORE_FIRST
     if inserted == chunk:
         session.flush()
         return True
@@ -85,8 +84,8 @@ def _clear(session: Session, campaign: Campaign, most: int) -> int:
     return changed(
         session.execute(
             sa.text(
-                "DELETE FROM recipients WHERE campaign_id = :campaign AND message_id IS NULL AND position IN ("
-                "  SELECT position FROM recipients WHERE campaign_id = :campaign ORDER BY position LIMIT :most)"
+                "DELETE FROM recipients WHERE campaign_id = :campaign AND message_id IS NULL AND contact_id IN ("
+                "  SELECT contact_id FROM recipients WHERE campaign_id = :campaign ORDER BY contact_id LIMIT :most)"
             ),
             {"campaign": campaign.id, "most": most},
         )
@@ -97,26 +96,21 @@ def _insert(session: Session, campaign: Campaign, most: int) -> tuple[int, uuid.
     """Write the next recipients, in the order of their ids; returns how many, and the last."""
     wanted = audience.select(session, campaign.workspace_id, campaign.audience).subquery("audience")
     (contact,) = wanted.c
-    after = campaign.plan_cursor or _NOBODY
-    chunk = sa.select(contact.label("id")).where(contact > after).order_by(contact).limit(most).cte("chunk")
-    recipients = sa.table(
-        "recipients", *(sa.column(name) for name in ("campaign_id", "contact_id", "workspace_id", "position"))
-    )
+    after = campaign.plan_cursor or BEFORE_FIRST
+    chunk = sa.select(contact.label("id")).where(contact > after).order_by(contact).limit(most).subquery("chunk")
+    columns: list[sa.ColumnClause[Any]] = [
+        sa.column(name) for name in ("campaign_id", "contact_id", "workspace_id", "position")
+    ]
     rows = sa.select(
         sa.literal(campaign.id, sa.Uuid()),
         chunk.c.id,
         sa.literal(campaign.workspace_id, sa.Uuid()),
         campaign.audience_total + sa.func.row_number().over(order_by=chunk.c.id),
     )
-    inserted = (
-        recipients.insert()
-        .from_select(list(recipients.c.keys()), rows)
-        .returning(recipients.c.contact_id)
-        .cte("inserted")
-    )
-    last = sa.select(chunk.c.id).order_by(chunk.c.id.desc()).limit(1).scalar_subquery()
-    row: Any = session.execute(sa.select(sa.func.count(), last).select_from(inserted)).one()
-    return row[0], row[1]
+    insert = sa.table("recipients", *columns).insert().from_select(columns, rows)
+    inserted = changed(session.execute(insert.execution_options(preserve_rowcount=True)))
+    last = sa.select(Recipient.contact_id).where(Recipient.campaign_id == campaign.id)
+    return inserted, session.scalar(last.order_by(Recipient.contact_id.desc()).limit(1))
 
 
 def _mark_duplicates(session: Session, campaign: Campaign) -> int:

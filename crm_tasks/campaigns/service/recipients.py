@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import Recipient
+from crm_tasks.campaigns.models import BEFORE_FIRST, Recipient
 from crm_tasks.campaigns.service import progress
 from crm_tasks.campaigns.service.verdicts import LATER, OUTCOMES, Outcome
 from crm_tasks.messages.models import Message, MessageState
@@ -43,13 +43,20 @@ class Which:
 
 
 def listed(
-    session: Session, campaign_id: uuid.UUID, which: Which = Which(), *, after: int = 0, limit: int = 50
+    session: Session,
+    campaign_id: uuid.UUID,
+    which: Which = Which(),
+    *,
+    after: uuid.UUID = BEFORE_FIRST,
+    limit: int = 50,
 ) -> list[Any]:
-    """Return recipients of a campaign in their order, from behind a position on."""
+    """Return recipients of a campaign in their order, from behind a contact on."""
     return list(session.execute(_query(campaign_id, after, limit).where(*which.conditions())))
 
 
-def differences(session: Session, campaign_id: uuid.UUID, *, after: int = 0, limit: int = 50) -> list[Any]:
+def differences(
+    session: Session, campaign_id: uuid.UUID, *, after: uuid.UUID = BEFORE_FIRST, limit: int = 50
+) -> list[Any]:
     """Return for whom it came otherwise than the rehearsal had said, each with what came and why."""
     result = _result()
     otherwise = sa.and_(
@@ -62,7 +69,7 @@ def differences(session: Session, campaign_id: uuid.UUID, *, after: int = 0, lim
     return list(session.execute(_query(campaign_id, after, limit, result.label("result")).where(otherwise)))
 
 
-def _query(campaign_id: uuid.UUID, after: int, limit: int, *more: Any) -> sa.Select[Any]:
+def _query(campaign_id: uuid.UUID, after: uuid.UUID, limit: int, *more: Any) -> sa.Select[Any]:
     columns = (
         Recipient.contact_id,
         Recipient.position,
@@ -73,8 +80,8 @@ def _query(campaign_id: uuid.UUID, after: int, limit: int, *more: Any) -> sa.Sel
         Recipient.message_id,
         Message.accepted_at,
     )
-    query = progress.joined(*columns, *more).where(Recipient.campaign_id == campaign_id, Recipient.position > after)
-    return query.order_by(Recipient.position).limit(limit)
+    query = progress.joined(*columns, *more).where(Recipient.campaign_id == campaign_id, Recipient.contact_id > after)
+    return query.order_by(Recipient.contact_id).limit(limit)
 
 
 def _result() -> sa.ColumnElement[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from crm_tasks.campaigns.models import BEFORE, Campaign, Recipient
+from crm_tasks.campaigns.models import BEFORE, BEFORE_FIRST, Campaign, Recipient
 from crm_tasks.campaigns.service import composing, planning, rendering, states, verdicts
 from crm_tasks.campaigns.service.verdicts import Outcome, Verdict
 from crm_tasks.core.db import dumps, now
@@ -61,9 +61,9 @@ def rehearse_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK)
     if campaign.rehearse_since is None or campaign.rehearsal is not None:
         return False
     rows = session.execute(
-        sa.select(Recipient.contact_id, Recipient.position, Recipient.forecast)
-        .where(Recipient.campaign_id == campaign.id, Recipient.position > campaign.rehearse_cursor)
-        .order_by(Recipient.position)
+        sa.select(Recipient.contact_id, Recipient.forecast)
+        .where(Recipient.campaign_id == campaign.id, Recipient.contact_id > (campaign.rehearse_cursor or BEFORE_FIRST))
+        .order_by(Recipient.contact_id)
         .limit(chunk)
     ).all()
     if rows:
@@ -73,7 +73,7 @@ def rehearse_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK)
         sums = campaign.rehearse_sums
         outcomes = Counter(sums["outcomes"]) + Counter({str(Outcome.DUPLICATE): len(rows) - len(ids)})
         campaign.rehearse_sums = {**sums, "outcomes": dict(outcomes)}
-        campaign.rehearse_cursor = rows[-1].position
+        campaign.rehearse_cursor = rows[-1].contact_id
     if len(rows) < chunk:
         campaign.rehearsal = _report(session, campaign)
         campaign.rehearsed_at = session.scalar(sa.select(now()))

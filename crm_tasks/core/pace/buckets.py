@@ -186,5 +186,5 @@ def _counted_lanes(count: int, kept: int, seconds: float) -> tuple[Lane, Lane | 
 
 
 def _counted(count: int, seconds: float) -> Lane:
-    # A quarter at once makes up for a moment in which nobody was ready.
-    return Lane(_step(count / seconds), max(1, count // 4), count)
+    # A few at once make up for a moment in which nobody was ready; many would be more than some providers can do.
+    return Lane(_step(count / seconds), max(2, count // 20), count)
