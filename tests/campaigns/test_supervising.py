@@ -2,9 +2,10 @@
 
 import pytest
 
-from crm_tasks.campaigns.service import supervising
+from crm_tasks.campaigns.service import lifecycle, planning, supervising
 from crm_tasks.core import db
 from crm_tasks.workspaces.models import Channel
+from tests.campaigns.audience import SALE, campaign, people
 from tests.campaigns.pumping import set_channel
 from tests.core.ledger import execute
 from tests.fixtures import Demo
@@ -44,6 +45,21 @@ def test_only_processes_that_live_and_take_campaigns_count(shop: Demo) -> None:
     assert lanes(shop) == 2
     process()
     assert lanes(shop) == 4
+
+
+def test_a_pump_has_no_successor_once_there_are_fewer_processes(shop: Demo) -> None:
+    set_channel(shop, per_second=100_000)
+    people(shop, 1)
+    mine = campaign(shop, SALE, guards={"canary_share": 0})
+    db.retrying(planning.plan_on, mine)
+    with db.transaction() as session:
+        lifecycle.start(session, None, mine, actor="a test")
+    execute("DELETE FROM jobs WHERE task = 'campaigns.pump'")
+    with db.transaction() as session:
+        for lane in range(4):
+            supervising.hand_on(session, mine, lane, after=0, wait=None, over=False)
+    left = execute("SELECT (args ->> 'lane')::int FROM jobs WHERE task = 'campaigns.pump' ORDER BY 1")
+    assert left == [(0,), (1,)]
 
 
 def test_there_are_never_more_than_can_be_cancelled(shop: Demo) -> None:

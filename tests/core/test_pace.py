@@ -219,6 +219,21 @@ def test_a_slot_of_a_window_that_goes_back_was_never_there() -> None:
     assert by(window) == pytest.approx([second.at + 0.25], abs=1e-5)
 
 
+def test_an_answer_that_comes_after_all_is_forgotten_is_taken_for_none_of_the_new(old_redis: None) -> None:
+    window = Window("w", 10, share=0)
+    old = take(window)
+    client = manager().client()
+    client.delete("crm:pace:w", "crm:pace:w:low")
+    new = take(window)
+    assert new.at
+    pace.arrived(old)
+    pace.give_back(old)
+    last = take(Window("other", 10, share=0))
+    pace.arrived(last)
+    eventually(lambda: by(Window("other", 10))[0] < last.at + 0.25)  # type: ignore[operator]
+    assert by(window) == pytest.approx([new.at + 0.25], abs=1e-5)
+
+
 def test_a_window_keeps_a_share_for_who_does_not_wait() -> None:
     window = Window("w", 20)
     while take(window, priority=5).reserved:

@@ -160,8 +160,10 @@ def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None
     assert not start(-pacing.LATE * 6).in_time()
     slow = replace(start(-pacing.LATE * 6), wish=Wish([Bucket("a minute between two", 1 / 60)]))
     assert slow.in_time()
-    fast = replace(start(-pacing.LATE * 6), wish=Wish([Bucket("beyond what providers count", 5_000)]))
+    fast = replace(start(-1.0), wish=Wish([Bucket("beyond what providers count", 5_000)]))
     assert fast.in_time()
+    assert replace(fast, wish=Wish([])).in_time()
+    assert not replace(fast, due=fast.due - 1.0).in_time()
 
 
 def test_a_start_whose_arrival_is_counted_may_be_later() -> None:
@@ -170,20 +172,23 @@ def test_a_start_whose_arrival_is_counted_may_be_later() -> None:
     late = Start(counted, time.monotonic() - pacing.LATE * 6, Wish([window]))
     assert late.in_time()
     assert not replace(late, due=late.due - 0.2).in_time()
+    # What asking took is a part of it: Redis counts from the start that it gave.
+    assert not replace(late, asked_for=0.2).in_time()
     # Without Redis nobody counts; and what is beside the window has its own time.
     assert not replace(late, slot=SLOT).in_time()
     assert not replace(late, wish=Wish([window, Bucket("workspace:of-this-test", 8)])).in_time()
+    beside = replace(late, wish=Wish([window, Bucket("workspace:of-this-test", 5_000)]))
+    assert beside.in_time() and not replace(beside, due=beside.due - 0.2).in_time()
 
 
 @pytest.mark.usefixtures("empty", "never_late")
-@pytest.mark.parametrize("on_loop", [True, False])
-def test_a_request_counts_from_when_it_has_arrived(slots: list[Start | None], on_loop: bool) -> None:
+def test_a_request_counts_from_when_it_has_arrived(slots: list[Start | None]) -> None:
     open_account()
     window = Window("channel:of-this-test", 20, share=0)
     first = pacing._starts([Wish([window])])[0]
     client, key = manager().client(), f"crm:pace:{window.name}:low"
     unheard = client.zrange(key, 0, -1, withscores=True)
-    leaving.leave(order(Provider(on_loop=on_loop), first), lambda: True)
+    leaving.leave(order(Provider(on_loop=True), first), lambda: True)
     assert eventually(lambda: client.zrange(key, 0, -1, withscores=True) != unheard)
     ((_, by),) = client.zrange(key, 0, -1, withscores=True)
     seconds, rest = client.time()

@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from crm_tasks.campaigns.models import CampaignState
-from crm_tasks.campaigns.service import watching
+from crm_tasks.campaigns.service import planning, rehearsal, watching
 from crm_tasks.contacts import service as contacts
 from crm_tasks.contacts import suppression
 from crm_tasks.contacts.models import IdentityKind, SuppressionScope
@@ -262,6 +262,19 @@ def test_an_sms_and_an_e_mail_are_written_seen_and_read_again(ann: FlaskClient, 
         assert "The message as the API wrote it" not in again
         made = found(uuid.UUID(page.rpartition("/")[2]))
         assert (made.type, made.message["category"]) == (values["type"], values["category"])
+
+
+def test_while_it_is_rehearsed_its_page_says_how_far_that_is(ann: FlaskClient, shop: Demo) -> None:
+    people(shop, 5)
+    page = create(ann, shop)
+    mine = uuid.UUID(page.rpartition("/")[2])
+    while db.retrying(planning.plan_on, mine):
+        pass
+    assert "0 of 5" in ann.get(page).get_data(as_text=True)
+    db.retrying(lambda session: rehearsal.rehearse_on(session, mine, chunk=3))
+    assert "3 of 5" in ann.get(page).get_data(as_text=True)
+    work_off()
+    assert "3 of 5" not in ann.get(page).get_data(as_text=True)
 
 
 def test_a_draft_is_changed_and_rehearsed_anew(ann: FlaskClient, shop: Demo) -> None:

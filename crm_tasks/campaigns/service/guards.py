@@ -163,7 +163,7 @@ def look_at_canary(session: Session, campaign: Campaign) -> None:
 # Of whom nothing final is known: it is under way, or accepted and no more. What was put off for long is not waited for.
 _UNHEARD = """
     SELECT EXISTS (SELECT FROM recipients r JOIN messages m ON m.id = r.message_id
-                   WHERE r.campaign_id = :campaign AND r.position <= :first
+                   WHERE r.campaign_id = :campaign AND r.message_id IS NOT NULL AND r.position <= :first
                      AND (m.state IN ('sending', 'accepted', 'sent', 'unknown')
                           OR m.state = 'queued' AND m.gates IS NULL))
 """

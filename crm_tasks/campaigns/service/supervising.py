@@ -88,6 +88,8 @@ def hand_on(
     if over and after == 0:
         ask(session, campaign)
         return
+    if lane >= lanes(session, session.get_one(Channel, campaign.channel_id)):
+        return  # there are fewer processes than when it was begun
     # The end is believed only from the beginning: others may have left somebody behind on the way.
     begin = 0 if over else after
     run_at = session.scalar(sa.select(now() + wait)) if wait else None

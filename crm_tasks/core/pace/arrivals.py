@@ -8,9 +8,8 @@ there a request counts from a little after it left.
 import os
 import threading
 import time
-from collections import deque
-
-import redis
+from collections import Counter
+from contextlib import suppress
 
 from crm_tasks.core.log import get_logger
 from crm_tasks.core.pace import shared
@@ -20,8 +19,9 @@ log = get_logger(__name__)
 
 # Seconds that they gather.
 _GATHER = 0.03
-# A provider is far away if none of so many answers came within `TRAVEL`.
-_TRIPS = 16
+# A provider is far away if for so many seconds and so many answers none came within `TRAVEL`: a moment in which
+# something stood still makes none far.
+_FAR_FOR, _SLOW = 5.0, 16
 _TRAVEL = TRAVEL.total_seconds()
 
 
@@ -32,8 +32,9 @@ class _Arrivals:
         # The moments of this process's monotonic clock by which each has surely arrived.
         self._moments: dict[Entry, float] = {}
         self._left: dict[Entry, float] = {}
-        # How long the last answers took, by window.
-        self._trips: dict[str, deque[float]] = {}
+        # By window, when the last answer came within `TRAVEL`, and how many have not since.
+        self._quick: dict[str, float] = {}
+        self._slow: Counter[str] = Counter()
         self._some = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -44,7 +45,7 @@ class _Arrivals:
         with self._lock:
             for entry in slot.counted:
                 self._left[entry] = now
-                if self._is_far(entry.window):
+                if self._is_far(entry.window, now):
                     self._tell(entry, now + _TRAVEL)
 
     def arrived(self, slot: Slot) -> None:
@@ -53,19 +54,27 @@ class _Arrivals:
         with self._lock:
             for entry in slot.counted:
                 if (left := self._left.pop(entry, None)) is not None:
-                    self._trips.setdefault(entry.window, deque(maxlen=_TRIPS)).append(now - left)
+                    self._answered(entry.window, now, now - left)
                 self._tell(entry, now)
 
-    def _is_far(self, window: str) -> bool:
-        trips = self._trips.get(window, ())
-        return len(trips) == _TRIPS and min(trips) > _TRAVEL
+    def _answered(self, window: str, now: float, took: float) -> None:
+        if took <= _TRAVEL or window not in self._quick:
+            self._quick[window], self._slow[window] = now, 0
+        else:
+            self._slow[window] += 1
+
+    def _is_far(self, window: str, now: float) -> bool:
+        return self._slow[window] >= _SLOW and now - self._quick[window] >= _FAR_FOR
 
     def _tell(self, entry: Entry, moment: float) -> None:
         self._moments[entry] = min(moment, self._moments.get(entry, moment))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
-            self._thread.start()
         self._some.set()
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="arrivals", daemon=True)
+            # What was answered is worth more than when.
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -77,7 +86,7 @@ class _Arrivals:
             now = time.monotonic()
             try:
                 shared.arrived({entry: now - moment for entry, moment in moments.items()})
-            except redis.RedisError as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, those after it are to be told
                 log.info("pace.arrivals_not_told", error=type(error).__name__)
 
 

@@ -204,7 +204,9 @@ for _, bucket in ipairs(buckets) do
     lane.open = math.max(lane.open, start - (lane.burst - 1) * lane.step) + lane.step
     after = text(lane.open)
     if lane.count > 0 then
-      number = text(redis.call('HINCRBY', bucket.key, 'number', 1))
+      -- Never one that was there before, also after this hash has expired: old answers may still come.
+      number = text(math.max(tonumber(redis.call('HGET', bucket.key, 'number')) or 0, now) + 1)
+      redis.call('HSET', bucket.key, 'number', number)
       redis.call('ZADD', lane.arrivals, text(start + unheard), number)
       lane.kept_until = start + unheard + bucket.window
       redis.call('PEXPIRE', lane.arrivals, math.ceil((lane.kept_until - now) / 1000) + 1000)

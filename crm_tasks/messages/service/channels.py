@@ -114,8 +114,9 @@ def _refuse_places(new: workspaces.NewChannel) -> None:
 
 
 def _pace(channel: Channel, factor: float) -> Pace:
-    rate = pacing.per_second(registry.provider(channel.kind), channel.settings)
-    limit = pacing.limit_of_channel(channel.id, rate)
+    provider = registry.provider(channel.kind)
+    rate = pacing.per_second(provider, channel.settings)
+    limit = pacing.limit_of_channel(channel.id, provider, channel.settings)
     if limit is None:
         return Pace(None, factor, timedelta(0), timedelta(0))
     return Pace(rate, factor, pace.ahead(limit, SOON), pace.ahead(limit, USUAL))

@@ -30,12 +30,7 @@ def leave(order: Order, may_leave: Callable[[], bool]) -> Result | None:
         if (left := start.left) > 0:
             time.sleep(left)
         if start.in_time():
-            if not may_leave():
-                return None
-            try:
-                return order.provider.send(order.sender, order.message)
-            finally:
-                pace.arrived(start.slot)
+            return order.provider.send(order.sender, order.message) if may_leave() else None
         if (another := start.another()) is None:
             return None
         start = another

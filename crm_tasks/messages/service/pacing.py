@@ -72,9 +72,10 @@ def per_second(provider: Provider, settings: Mapping[str, Any]) -> float | None:
     return settings.get("per_second", provider.per_second)
 
 
-def limit_of_channel(channel_id: uuid.UUID, rate: float | None) -> Bucket | Window | None:
-    """Return the limit of a channel that sends so much in a second; None if nothing limits it."""
-    return _limit(channel_bucket(channel_id), float(rate)) if rate else None
+def limit_of_channel(channel_id: uuid.UUID, provider: Provider, settings: Mapping[str, Any]) -> Bucket | Window | None:
+    """Return what limits how much a channel sends in a second; None if nothing does."""
+    rate = per_second(provider, settings)
+    return _limit(channel_bucket(channel_id), float(rate), provider) if rate else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Start:
     slot: Slot
     due: float
     wish: Wish
+    # By how much `due` may be behind the moment that Redis keeps: so long it took to ask for it.
+    asked_for: float = 0.0
 
     @property
     def left(self) -> float:
@@ -94,11 +97,9 @@ class Start:
     def late(self) -> float:
         """For how many seconds after its moment it may still be used."""
         kinds = (Bucket,) if self.slot.counted else (Bucket, Window)
-        uncounted = [limit for limit in self.wish.limits if isinstance(limit, kinds)]
-        apart = _apart(uncounted)
-        if apart and apart < 1 / _MOST_COUNTED:
-            return _LATE_UNCOUNTED
-        return max(LATE, _LATE_PART * apart) if apart else pace.LATE.total_seconds()
+        apart = _apart(limit for limit in self.wish.limits if isinstance(limit, kinds))
+        most = pace.LATE.total_seconds() if self.slot.counted else _LATE_UNCOUNTED
+        return min(most, max(LATE, _LATE_PART * apart)) if apart >= 1 / _MOST_COUNTED else most
 
     @property
     def far_apart(self) -> bool:
@@ -107,7 +108,7 @@ class Start:
 
     def in_time(self) -> bool:
         """Whether it may still be used now."""
-        return time.monotonic() - self.due <= self.late
+        return time.monotonic() - (self.due - self.asked_for) <= self.late
 
     def another(self) -> "Start | None":
         """Lose this slot, and take another; None if none is within a second."""
@@ -148,8 +149,12 @@ def _apart(limits: Iterable[Limit]) -> float:
 
 
 def _starts(wishes: Sequence[Wish]) -> list[Start]:
+    asked = time.monotonic()
     slots, moment = pace.reserve_many(wishes), time.monotonic()
-    return [Start(slot, moment + slot.wait.total_seconds(), wish) for slot, wish in zip(slots, wishes, strict=True)]
+    return [
+        Start(slot, moment + slot.wait.total_seconds(), wish, moment - asked)
+        for slot, wish in zip(slots, wishes, strict=True)
+    ]
 
 
 def waiting(seen: Look, slot: Slot) -> Snooze:
@@ -166,7 +171,7 @@ def limits_of(seen: Look) -> list[Limit]:
     """Return everything that limits how soon a message may leave."""
     row, provider, settings = seen.row, seen.provider, seen.channel.settings
     found: list[Limit] = []
-    if own := limit_of_channel(row.channel_id, per_second(provider, settings)):
+    if own := limit_of_channel(row.channel_id, provider, settings):
         found.append(own)
     if provider.pair is not None and row.contact_id is not None:
         every, burst = provider.pair
@@ -174,7 +179,7 @@ def limits_of(seen: Look) -> list[Limit]:
         found.append(Bucket(f"pair:{row.channel_id}:{row.contact_id}", 1 / every, burst=burst - 1, share=0))
     if policy := seen.policy("rate"):
         count, period = parse_rate(policy[0]["rate"]) or (1, timedelta(seconds=1))
-        found.append(_limit(f"workspace:{row.workspace_id}", count / period.total_seconds()))
+        found.append(_limit(f"workspace:{row.workspace_id}", count / period.total_seconds(), provider))
     if (people := settings.get("unique_per_day")) and row.contact_id is not None and _opens_a_window(seen):
         portfolio = portfolio_of(settings, seen.channel.waba_id, row.channel_id)
         found.append(Members(people_bucket(portfolio), int(people), lambda: _reached(portfolio)))
@@ -186,14 +191,18 @@ def wait_for_breaker(seen: Look, wait: timedelta) -> Finding:
     return Finding("breaker", "the provider keeps failing", "half of 10 calls in 30 s", "system", seen.now + wait)
 
 
-def _limit(name: str, per_second: float) -> Bucket | Window:
-    """Return the limit of a rate. From 20 a second on a tenth of it is kept for who does not wait."""
-    if per_second < _COUNTED:
+def _limit(name: str, per_second: float, provider: Provider) -> Bucket | Window:
+    """Return the limit of a rate. From 20 a second on a tenth of it is kept for who does not wait.
+
+    Arrivals are counted of who is asked on the loop: what a thread sends may leave long after it was in time.
+    """
+    if provider.send_async is not None and _COUNTED <= per_second <= _MOST_COUNTED:
+        count = int(per_second)
+        return Window(name, count, count / per_second, share=0.1 if count >= 20 else 0.0)
+    if per_second < 20:
         return Bucket(name, per_second * USED)
-    if per_second > _MOST_COUNTED:
-        return Bucket(name, per_second * USED, burst=2)
-    count = int(per_second)
-    return Window(name, count, count / per_second, share=0.1 if count >= 20 else 0.0)
+    # Two lanes, each of a whole number of starts a second: only then do both together never make one more.
+    return Bucket(name, per_second // 10 * 10 * USED, burst=2)
 
 
 def _opens_a_window(seen: Look) -> bool:
