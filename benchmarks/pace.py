@@ -1,6 +1,6 @@
 """Three times the limit for a minute: four worker processes, a provider that counts what breaks its limits.
 
-    python -m benchmarks.pace                     per second, then per minute, then with Valkey away for most of it
+    python -m benchmarks.pace                     a second, near and far, a minute, and a second with Valkey away
     python -m benchmarks.pace --seconds 20 second
 
 What counts is what the sandbox counts: violations, and the messages that it accepted, of those that it would have.
@@ -32,12 +32,16 @@ TEMPLATE = {"name": "hello_world", "language": {"code": "en_US"}}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A limit of the provider's, what of it our channel is told, and whether Valkey stands still meanwhile."""
+    """A limit of the provider's, and what of it our channel is told.
+
+    Seconds: how long Valkey stands still meanwhile, and how long each answer takes.
+    """
 
     name: str
     limits: dict[str, int]
     per_second: float
     away: float = 0.0
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Found:
 
 CASES = {
     "second": Case("20 a second", {"messages_per_second": 20}, 20.0),
+    "far": Case("20 a second, answers after 0.2 s", {"messages_per_second": 20}, 20.0, delay=0.2),
     "minute": Case("20 a minute", {"per_minute": 20}, 20 / 60),
     "away": Case("20 a second, Valkey away for all of it", {"messages_per_second": 20}, 20.0, away=60.0),
 }
@@ -75,7 +80,7 @@ def run(case: Case, seconds: float) -> Found:
     with lab.programs(*started, *((worker, "") for worker in workers)):
         measure.until(lambda: outside.program.popen and _answers(outside), 30)
         outside.control("PUT", "limits", {**case.limits, "enforce": True})
-        outside.faults({"kind": "message", "statuses": "none"})
+        outside.faults({"kind": "message", "statuses": "none"}, {"kind": "message", "delay": case.delay})
         alive = "SELECT count(*) FROM processes WHERE kind = 'worker'"
         measure.until(lambda: lab.scalar(alive) >= WORKERS, 60)
         _accept(demo, round(case.per_second * seconds * TIMES), case.per_second * TIMES)

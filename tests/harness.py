@@ -172,6 +172,8 @@ def sandbox(log: Path, port: int, webhook_url: str, number: str, **env: str) -> 
         "SANDBOX_PORT": str(port),
         "SANDBOX_SMTP_PORT": str(free_ports(1)[0]),
         "SANDBOX_JOURNAL": "off",
+        # A delayed answer keeps a thread, and who finds none is refused: tests delay a hundred a second.
+        "SANDBOX_THREADS": "128",
         "SANDBOX_WEBHOOK_URL": webhook_url,
         "SANDBOX_PHONE_NUMBER_ID": number,
         "SANDBOX_WABA_ID": f"9{number}",
