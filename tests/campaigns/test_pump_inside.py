@@ -16,6 +16,7 @@ from crm_tasks.core.jobs.model import Job
 from crm_tasks.core.pace import Wish
 from crm_tasks.messages.models import Message
 from crm_tasks.messages.service import pacing
+from crm_tasks.providers import registry
 from tests.campaigns.audience import SALE, campaign, counts, go_on, people, run
 from tests.campaigns.pumping import numbers, proved, set_channel, start, times
 from tests.core.ledger import execute, new, take, update
@@ -151,7 +152,7 @@ def test_who_asks_after_it_does_not_stand_behind_all_that_it_has_still_to_send(s
     start(mine)
     hooks.work_off()
     assert counts(mine) == {"accepted": 1, "planned": 29}
-    limit = pacing.limit_of_channel(shop.channel_id, 0.1)
+    limit = pacing.limit_of_channel(shop.channel_id, registry.provider("whatsapp"), {"per_second": 0.1})
     assert limit is not None
     (slot,) = pace.reserve_many([Wish([limit], 5)])
     step = timedelta(seconds=1 / limit.rate)

@@ -9,6 +9,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import breaker, db, holds, pace
 from crm_tasks.core.redis import manager
 from crm_tasks.messages.service import pacing
+from crm_tasks.providers import registry
 from crm_tasks.workspaces.models import Channel, UnknownPolicy
 from tests.core.ledger import execute, in_threads
 from tests.fixtures import Demo, make_demo
@@ -82,7 +83,7 @@ def test_a_breaker_that_failures_opened_is_shown(demo: Demo, api: Api) -> None:
 def test_the_pace_shows_what_was_learned_and_how_far_the_tail_is(demo: Demo, api: Api) -> None:
     api.patch(f"/channels/{demo.channel_id}", {"settings": {"per_second": 1}})
     pace.slow_down(pacing.channel_bucket(demo.channel_id))
-    limit = pacing.limit_of_channel(demo.channel_id, 1)
+    limit = pacing.limit_of_channel(demo.channel_id, registry.provider("whatsapp"), {"per_second": 1})
     assert limit is not None
     for _ in range(5):
         pace.reserve([limit], priority=5)
