@@ -74,9 +74,11 @@ class Campaign(Base):
     plan_cursor: Mapped[uuid.UUID | None]
     audience_total: Mapped[int] = mapped_column(server_default="0")
     planned_at: Mapped[Moment | None]
-    # The forecast: asked for since, looked at up to which contact and what was counted until there; what it says.
+    # The forecast: asked for since, how many were looked at, up to which contact, what was counted until there; what it
+    # says.
     rehearse_since: Mapped[Moment | None]
-    rehearse_cursor: Mapped[uuid.UUID | None]
+    rehearse_cursor: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    rehearse_after: Mapped[uuid.UUID | None]
     rehearse_sums: Mapped[Json]
     rehearsal: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     rehearsed_at: Mapped[Moment | None]

@@ -11,18 +11,19 @@ down_revision = "0018_waiting"
 branch_labels = None
 depends_on = None
 
-_FORGET = "UPDATE campaigns SET rehearse_sums = '{}', rehearse_since = NULL WHERE rehearsal IS NULL"
+_FORGET = """
+    UPDATE campaigns SET rehearse_sums = '{}', rehearse_since = NULL, rehearse_cursor = 0
+    WHERE rehearse_since IS NOT NULL AND rehearsal IS NULL
+"""
 
 
 def upgrade() -> None:
     op.drop_index("uq_recipients_position", "recipients")
+    op.add_column("campaigns", sa.Column("rehearse_after", sa.Uuid()))
     op.execute(_FORGET)
-    op.drop_column("campaigns", "rehearse_cursor")
-    op.add_column("campaigns", sa.Column("rehearse_cursor", sa.Uuid()))
 
 
 def downgrade() -> None:
     op.execute(_FORGET)
-    op.drop_column("campaigns", "rehearse_cursor")
-    op.add_column("campaigns", sa.Column("rehearse_cursor", sa.BigInteger(), server_default="0", nullable=False))
+    op.drop_column("campaigns", "rehearse_after")
     op.create_index("uq_recipients_position", "recipients", ["campaign_id", "position"], unique=True)

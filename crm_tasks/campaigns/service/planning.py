@@ -51,8 +51,8 @@ def ask(session: Session, campaign: Campaign) -> uuid.UUID:
 def forget(campaign: Campaign) -> None:
     """Plan from the beginning, and forget the forecast: the audience or the message has changed."""
     campaign.plan_cursor, campaign.planned_at, campaign.audience_total = None, None, 0
-    campaign.rehearse_since, campaign.rehearse_cursor, campaign.rehearse_sums = None, None, {}
-    campaign.rehearsal, campaign.rehearsed_at = None, None
+    campaign.rehearse_since, campaign.rehearse_cursor, campaign.rehearse_after = None, 0, None
+    campaign.rehearse_sums, campaign.rehearsal, campaign.rehearsed_at = {}, None, None
 
 
 def plan_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK) -> bool:

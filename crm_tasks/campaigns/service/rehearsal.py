@@ -62,7 +62,7 @@ def rehearse_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK)
         return False
     rows = session.execute(
         sa.select(Recipient.contact_id, Recipient.forecast)
-        .where(Recipient.campaign_id == campaign.id, Recipient.contact_id > (campaign.rehearse_cursor or BEFORE_FIRST))
+        .where(Recipient.campaign_id == campaign.id, Recipient.contact_id > (campaign.rehearse_after or BEFORE_FIRST))
         .order_by(Recipient.contact_id)
         .limit(chunk)
     ).all()
@@ -73,7 +73,7 @@ def rehearse_on(session: Session, campaign_id: uuid.UUID, *, chunk: int = CHUNK)
         sums = campaign.rehearse_sums
         outcomes = Counter(sums["outcomes"]) + Counter({str(Outcome.DUPLICATE): len(rows) - len(ids)})
         campaign.rehearse_sums = {**sums, "outcomes": dict(outcomes)}
-        campaign.rehearse_cursor = rows[-1].contact_id
+        campaign.rehearse_cursor, campaign.rehearse_after = campaign.rehearse_cursor + len(rows), rows[-1].contact_id
     if len(rows) < chunk:
         campaign.rehearsal = _report(session, campaign)
         campaign.rehearsed_at = session.scalar(sa.select(now()))
