@@ -59,7 +59,7 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> list[Start | None]:
 @pytest.fixture
 def never_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a start be late by half a minute: how fast this machine is decides nothing."""
-    monkeypatch.setattr(pacing, "LATE", 30)
+    monkeypatch.setattr(pacing, "LATE_EVENLY", 30)
 
 
 @pytest.mark.usefixtures("never_late")
@@ -156,9 +156,9 @@ def test_another_slot_is_one_of_those_that_are_left_within_a_second() -> None:
 
 
 def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None:
-    assert start(-pacing.LATE / 2).in_time()
-    assert not start(-pacing.LATE * 6).in_time()
-    slow = replace(start(-pacing.LATE * 6), wish=Wish([Bucket("a minute between two", 1 / 60)]))
+    assert start(-pacing.LATE_EVENLY / 2).in_time()
+    assert not start(-pacing.LATE_EVENLY * 6).in_time()
+    slow = replace(start(-pacing.LATE_EVENLY * 6), wish=Wish([Bucket("a minute between two", 1 / 60)]))
     assert slow.in_time()
     fast = replace(start(-1.0), wish=Wish([Bucket("beyond what providers count", 5_000)]))
     assert fast.in_time()
@@ -169,7 +169,7 @@ def test_how_late_a_start_may_be_follows_from_how_near_the_next_one_is() -> None
 def test_a_start_whose_arrival_is_counted_may_be_later() -> None:
     window = Window("channel:of-this-test", 20)
     counted = replace(SLOT, counted=(Entry(window.name, "low", "1"),))
-    late = Start(counted, time.monotonic() - pacing.LATE * 6, Wish([window]))
+    late = Start(counted, time.monotonic() - pacing.LATE_EVENLY * 6, Wish([window]))
     assert late.in_time()
     assert not replace(late, due=late.due - 0.2).in_time()
     # What asking took is a part of it: Redis counts from the start that it gave.

@@ -19,7 +19,7 @@ from crm_tasks.config import settings
 from crm_tasks.core import db, metrics, pulse
 from crm_tasks.core.log import get_logger, rarely
 from crm_tasks.core.pace import learned
-from crm_tasks.core.pace.buckets import AHEAD, Bucket, Lane, Limit, Members, Slot, Window
+from crm_tasks.core.pace.buckets import AHEAD, LONGEST, Bucket, Lane, Limit, Members, Slot, Window
 
 log = get_logger(__name__)
 
@@ -28,8 +28,6 @@ NODES_AGE, MEMBERS_AGE = 2.0, 30.0
 # Refused members come back spread over time, not at once.
 MEMBERS_WAIT, MEMBERS_STEP = 5.0, 0.05
 _AHEAD = AHEAD.total_seconds()
-# The longest window, in seconds.
-_COUNTED = 1.0
 _BORN = time.monotonic()
 _OTHERS = """
     SELECT count(*) FROM processes
@@ -75,7 +73,7 @@ class Alone:
 
     def __init__(self, nodes: Nodes) -> None:
         # A process that has just begun is not counted by all others yet.
-        self._floor = max(time.monotonic() + _AHEAD + _COUNTED, _BORN + 2 * NODES_AGE)
+        self._floor = max(time.monotonic() + _AHEAD + LONGEST, _BORN + 2 * NODES_AGE)
         self._nodes = nodes
         self._open: dict[tuple[str, str], float] = {}
         self._tails: dict[tuple[str, bool], float] = {}

@@ -22,6 +22,8 @@ HIGH = 3
 DAY = timedelta(hours=24)
 # How late a start in a window may be used, and how much longer one request may travel than another.
 LATE, TRAVEL = timedelta(milliseconds=200), timedelta(milliseconds=50)
+# The longest window, in seconds: who knows nothing of what was before waits for so long.
+LONGEST = 1.0
 # What a process that goes on alone uses of a window, as nobody keeps account of when its starts arrive.
 _ALONE = 0.95
 
@@ -78,7 +80,7 @@ class Window:
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.count < 1 or not 0 < self.seconds <= 1 or not 0 <= self.share < 1:
+        if self.count < 1 or not 0 < self.seconds <= LONGEST or not 0 <= self.share < 1:
             raise ValueError(f"Window {self.name}: count from 1, seconds above 0 to 1, share from 0 to below 1.")
 
     @property

@@ -36,7 +36,7 @@ USED = 0.95
 _COUNTED, _MOST_COUNTED, _LATE_UNCOUNTED = 10, 1_000, 2.0
 # Where they are not, a start that is later by so many seconds, or by this part of the time between two, would be too
 # near to the next ones.
-LATE, _LATE_PART = 0.025, 0.02
+LATE_EVENLY, _LATE_PART = 0.025, 0.02
 # Where slots are so many seconds apart or more, how long a connection takes does not matter; and nobody keeps it until
 # the next slot: who is too late for one would be for all, and never leave.
 _FAR_APART = loop.KEEP_ALIVE / 3
@@ -85,7 +85,7 @@ class Start:
     slot: Slot
     due: float
     wish: Wish
-    # By how much `due` may be behind the moment that Redis keeps: so long it took to ask for it.
+    # By how much `due` may be behind the moment of which a window keeps account: so long it took to ask for it.
     asked_for: float = 0.0
 
     @property
@@ -99,7 +99,7 @@ class Start:
         kinds = (Bucket,) if self.slot.counted else (Bucket, Window)
         apart = _apart(limit for limit in self.wish.limits if isinstance(limit, kinds))
         most = pace.LATE.total_seconds() if self.slot.counted else _LATE_UNCOUNTED
-        return min(most, max(LATE, _LATE_PART * apart)) if apart >= 1 / _MOST_COUNTED else most
+        return min(most, max(LATE_EVENLY, _LATE_PART * apart)) if apart >= 1 / _MOST_COUNTED else most
 
     @property
     def far_apart(self) -> bool:
@@ -152,7 +152,7 @@ def _starts(wishes: Sequence[Wish]) -> list[Start]:
     asked = time.monotonic()
     slots, moment = pace.reserve_many(wishes), time.monotonic()
     return [
-        Start(slot, moment + slot.wait.total_seconds(), wish, moment - asked)
+        Start(slot, moment + slot.wait.total_seconds(), wish, moment - asked if slot.counted else 0.0)
         for slot, wish in zip(slots, wishes, strict=True)
     ]
 
