@@ -201,7 +201,6 @@ def test_what_is_told_late_or_twice_makes_nothing_later() -> None:
     assert slot.at
     eventually(lambda: by(window)[0] < slot.at + 0.25)  # type: ignore[operator]
     known = by(window)
-    time.sleep(0.3)
     pace.left(slot)
     pace.arrived(slot)
     other = take(Window("other", 4, share=0))
