@@ -181,6 +181,13 @@ def test_a_start_whose_arrival_is_counted_may_be_later() -> None:
     assert beside.in_time() and not replace(beside, due=beside.due - 0.2).in_time()
 
 
+@pytest.mark.usefixtures("empty")
+def test_how_long_asking_took_counts_only_where_a_window_keeps_account() -> None:
+    open_account()
+    evenly, counted = pacing._starts([WISH, Wish([Window("counted", 20)])])
+    assert evenly.asked_for == 0 < counted.asked_for
+
+
 @pytest.mark.usefixtures("empty", "never_late")
 def test_a_request_counts_from_when_it_has_arrived(slots: list[Start | None]) -> None:
     open_account()
